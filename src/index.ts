@@ -1,0 +1,31 @@
+export type { Clock, Timer } from './clock.ts';
+export { systemClock } from './clock.ts';
+export type { Context, ContextGetOptions, ContextValues } from './context.ts';
+export {
+  Entrypoint,
+  type EntrypointOptions,
+  entrypoint,
+  exitCodes,
+  type Hooks,
+  type Outcome,
+  run,
+} from './entrypoint.ts';
+export * from './errors.ts';
+export type { BosunEvent, EntrypointEvent, EventOf, ServiceEvent } from './events.ts';
+export { byteCount, durationMs } from './options.ts';
+export {
+  type AnyServiceClass,
+  type Extended,
+  type Health,
+  type Logger,
+  type Scope,
+  Service,
+  type ServiceClass,
+  type ServiceOptions,
+  type ServiceState,
+  type StopReason,
+  service,
+} from './service.ts';
+export type { ServiceInfo } from './supervisor/host.ts';
+export { Supervisor } from './supervisor/supervisor.ts';
+export type { Workers, WorkerTaskOptions } from './workers/workers.ts';

@@ -1,0 +1,54 @@
+import { z } from 'zod';
+import { durationMs } from '../options.ts';
+
+/** How many failures a supervisor bears before it gives up, after OTP's `intensity` and `period`. */
+export const intensitySchema = z.strictObject({
+  /** More failures than this within the window exhaust the budget; 0 gives up at the first. */
+  maxFailures: z.int().min(0).default(5),
+  windowMs: durationMs().default(60_000),
+});
+
+/** The pause before a restart: `pauseMs * factor ** (attempt - 1)`, at most `maxPauseMs`, with full jitter. */
+export const restartBackoffSchema = z.strictObject({
+  pauseMs: durationMs().default(100),
+  factor: z.number().min(1).default(2),
+  maxPauseMs: durationMs().default(30_000),
+  /** A run that was healthy for this long makes the next failure the first again. */
+  resetAfterMs: durationMs().default(60_000),
+  /** `full`: each pause is drawn between 0 and its bound, so that a crowd does not return at once. */
+  jitter: z.enum(['full', 'none']).default('full'),
+});
+
+export type Intensity = z.output<typeof intensitySchema>;
+export type RestartBackoff = z.output<typeof restartBackoffSchema>;
+
+/** The failures within the last `windowMs`. */
+export class FailureWindow {
+  readonly #intensity: Intensity;
+  #times: number[] = [];
+
+  constructor(intensity: Intensity) {
+    this.#intensity = intensity;
+  }
+
+  /** Counts a failure at `now`. Returns whether the budget is exhausted by it. */
+  record(now: number): boolean {
+    this.#times = this.#times.filter((time) => now - time < this.#intensity.windowMs);
+    this.#times.push(now);
+    return this.#times.length > this.#intensity.maxFailures;
+  }
+
+  get count(): number {
+    return this.#times.length;
+  }
+
+  clear(): void {
+    this.#times = [];
+  }
+}
+
+/** The pause before the `attempt`th restart in a row (from 1); `random` is in [0, 1). */
+export function pauseBefore(attempt: number, backoff: RestartBackoff, random: () => number): number {
+  const bound = Math.min(backoff.maxPauseMs, backoff.pauseMs * backoff.factor ** (attempt - 1));
+  return backoff.jitter === 'full' ? bound * random() : bound;
+}

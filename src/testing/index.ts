@@ -1,0 +1,2 @@
+/** What users import in their tests. */
+export { FakeClock, settle } from './fake-clock.ts';
