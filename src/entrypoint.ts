@@ -278,7 +278,9 @@ export class Entrypoint implements AsyncDisposable {
       type: 'entrypoint-running',
       services: this.services.length,
       durationMs: this.#clock.now() - begun,
-      addresses: this.#root.addresses,
+      addresses: Object.fromEntries(
+        this.services.flatMap(({ name, addresses }) => (addresses.length > 0 ? [[name, addresses]] : [])),
+      ),
     });
     void run.ended.then((end) => {
       if (end.kind === 'failed') this.#fail(end.error);
