@@ -42,7 +42,7 @@ export function describeProblem(problem: OptionProblem): string {
   return `${option} ${problem.rule}${received}${hint}`;
 }
 
-/** A value as an error message shows it: short, on one line, never throwing. */
+/** A value as an error message shows it: short, on one line, without the passwords of URLs, never throwing. */
 export function preview(value: unknown): string {
   if (typeof value === 'string') return clip(JSON.stringify(value));
   if (typeof value === 'bigint') return `${value}n`;
@@ -58,7 +58,10 @@ export function preview(value: unknown): string {
   }
 }
 
-const clip = (text: string) => (text.length > 80 ? `${text.slice(0, 77)}...` : text);
+const clip = (text: string) => {
+  const shown = text.replace(/(:\/\/[^:@/\s]*:)[^@\s]*@/g, '$1***@');
+  return shown.length > 80 ? `${shown.slice(0, 77)}...` : shown;
+};
 
 /** Whatever was thrown, as an Error. */
 export function toError(thrown: unknown): Error {

@@ -12,7 +12,7 @@ export {
 } from './entrypoint.ts';
 export * from './errors.ts';
 export type { BosunEvent, EntrypointEvent, EventOf, ServiceEvent } from './events.ts';
-export { byteCount, durationMs } from './options.ts';
+export { byteCount, durationMs, secret } from './options.ts';
 export {
   type AnyServiceClass,
   type Extended,

@@ -12,6 +12,14 @@ export const byteCount = (): z.ZodType<number, number> =>
 
 const isAmount = (value: unknown) => typeof value === 'number' && value >= 0;
 
+const secrets = new WeakSet<z.core.$ZodType>();
+
+/** Marks the type of an option whose value no message may show: a password, a URL that may carry one. */
+export function secret<Schema extends z.ZodType>(schema: Schema): Schema {
+  secrets.add(schema);
+  return schema;
+}
+
 /**
  * Options against a schema.
  *
@@ -57,7 +65,9 @@ function problemsOfIssue(issue: z.core.$ZodIssue, schema: z.ZodType, input: unkn
     const problem = { path: issue.path, rule: ruleOf(issue, received), received };
     return [suggestion === undefined ? problem : { ...problem, suggestion }];
   }
-  return [{ path: issue.path, rule: ruleOf(issue, received), received }];
+  const at = schemaAt(schema, issue.path);
+  const shown = at !== undefined && secrets.has(at) ? undefined : received;
+  return [{ path: issue.path, rule: ruleOf(issue, received), received: shown }];
 }
 
 function ruleOf(issue: z.core.$ZodIssue, received: unknown): string {

@@ -1,0 +1,109 @@
+import pg from 'pg';
+import { PostgresClientReleasedError, TransactionRolledBackError } from './errors.ts';
+
+/** A query with its values; `name` makes it a prepared statement of its connection. */
+export interface PostgresQuery {
+  readonly text: string;
+  readonly values?: readonly unknown[];
+  readonly name?: string;
+}
+
+/** A query whose rows are arrays of the columns' values. */
+export interface PostgresArrayQuery extends PostgresQuery {
+  readonly rowMode: 'array';
+}
+
+/** What takes queries: the service, and a client inside `withClient` and `transaction`. */
+export interface Queryable {
+  /**
+   * Sends a query and gives its result; `$1`, `$2`, … in the text stand for `values`.
+   *
+   * @throws {DatabaseError} pg's, with its fields: `code` is the SQLSTATE, and `constraint`, `detail`, …
+   */
+  query<Row extends pg.QueryResultRow = pg.QueryResultRow>(
+    query: string | PostgresQuery,
+    values?: readonly unknown[],
+  ): Promise<pg.QueryResult<Row>>;
+  query<Row extends unknown[] = unknown[]>(
+    query: PostgresArrayQuery,
+    values?: readonly unknown[],
+  ): Promise<pg.QueryArrayResult<Row>>;
+}
+
+/** One connection, as long as the function that it was handed to runs. */
+export interface PostgresClient extends Queryable {
+  /** pg's client, for LISTEN, COPY and cursors. Never release or end it. */
+  readonly raw: pg.ClientBase;
+}
+
+/** See PostgreSQL, "Transaction Isolation". */
+export type Isolation = 'read committed' | 'repeatable read' | 'serializable';
+
+/** A client on loan from the pool. @internal */
+export class Lease implements PostgresClient {
+  readonly #client: pg.PoolClient;
+  #inFlight = 0;
+  #dying = false;
+  #released = false;
+
+  constructor(client: pg.PoolClient) {
+    this.#client = client;
+  }
+
+  get raw(): pg.ClientBase {
+    if (this.#released) throw new PostgresClientReleasedError();
+    return this.#client;
+  }
+
+  async query<Row extends pg.QueryResultRow>(
+    query: string | PostgresQuery,
+    values?: readonly unknown[],
+  ): Promise<pg.QueryResult<Row>>;
+  async query<Row extends unknown[]>(
+    query: PostgresArrayQuery,
+    values?: readonly unknown[],
+  ): Promise<pg.QueryArrayResult<Row>>;
+  async query(query: string | PostgresQuery, values?: readonly unknown[]): Promise<unknown> {
+    const client = this.raw;
+    this.#inFlight += 1;
+    try {
+      return await client.query(query as string, values as unknown[] | undefined);
+    } catch (error) {
+      // The server ends the connection after a FATAL error; until then the client looks alive.
+      if (error instanceof pg.DatabaseError && error.severity !== 'ERROR') this.#dying = true;
+      throw error;
+    } finally {
+      this.#inFlight -= 1;
+    }
+  }
+
+  get inTransaction(): boolean {
+    return this.#client.getTransactionStatus() !== 'I';
+  }
+
+  /** Ends the loan; says whether the connection is fit for the next one. */
+  end(): boolean {
+    this.#released = true;
+    return this.#inFlight === 0 && !this.#dying && !this.inTransaction;
+  }
+}
+
+/** Runs `work` between BEGIN and COMMIT, with ROLLBACK when it throws. @internal */
+export async function inTransaction<Result>(
+  lease: Lease,
+  work: (client: PostgresClient) => Promise<Result> | Result,
+  isolation: Isolation | undefined,
+): Promise<Result> {
+  await lease.query(isolation === undefined ? 'BEGIN' : `BEGIN ISOLATION LEVEL ${isolation}`);
+  let result: Result;
+  try {
+    result = await work(lease);
+  } catch (error) {
+    // A client whose ROLLBACK fails is still in the transaction, so it is not used again.
+    await lease.query('ROLLBACK').catch(() => {});
+    throw error;
+  }
+  const { command } = await lease.query('COMMIT');
+  if (command === 'ROLLBACK') throw new TransactionRolledBackError();
+  return result;
+}
