@@ -57,8 +57,12 @@ export class WebSocketClient {
     this.remote = `${request.socket.remoteAddress}:${request.socket.remotePort}`;
     this.#socket = socket;
     this.#owner = owner;
-    this.handlers = new Sequence({ onWait: () => socket.pause(), onIdle: () => socket.resume() });
+    this.handlers = new Sequence({
+      onWait: () => this.#open && socket.pause(),
+      onIdle: () => socket.resume(),
+    });
     socket.on('message', (data: Buffer, binary) => {
+      if (!this.#open) return;
       const message = binary ? data : data.toString();
       this.handlers.push('onMessage', () => (this.#open ? owner.received(this, message) : undefined));
     });
@@ -147,6 +151,8 @@ export class WebSocketClient {
     if (!this.#open) return;
     this.#open = false;
     for (const room of this.#rooms) this.leave(room);
+    // The closing handshake need not wait for a handler under way.
+    this.#socket.resume();
     this.#owner.ended(this, closed);
   }
 }

@@ -4,12 +4,12 @@ type Step = () => Promise<void> | undefined;
 /** Runs steps one after another; a step that returns no promise costs no turn of the event loop. */
 export class Sequence {
   readonly #waiting: { readonly name: string; readonly step: Step }[] = [];
-  readonly #onWait: () => void;
-  readonly #onIdle: () => void;
+  readonly #onWait: () => unknown;
+  readonly #onIdle: () => unknown;
   #current: string | undefined;
 
   /** `onWait` is called when a step has to be waited for, `onIdle` when such a one and all after it are done. */
-  constructor({ onWait, onIdle }: { readonly onWait: () => void; readonly onIdle: () => void }) {
+  constructor({ onWait, onIdle }: { readonly onWait: () => unknown; readonly onIdle: () => void }) {
     this.#onWait = onWait;
     this.#onIdle = onIdle;
   }
