@@ -312,7 +312,7 @@ export class Entrypoint implements AsyncDisposable {
     this.#ready = false;
     this.#emit({ type: 'entrypoint-stopping', cause, delayMs: starting ? 0 : delayMs });
     this.#stopRequest.abort(new EntrypointStopped(`the entrypoint was stopped: ${cause}`));
-    if (!starting && this.#run !== undefined) {
+    if (delayMs > 0 && !starting && this.#run !== undefined) {
       await this.#clock.sleep(delayMs, { signal: this.#force.signal }).catch(() => {});
     }
     using _budget = this.#clock.setTimer(() => {
