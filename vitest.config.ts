@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
-  ssr: { resolve: { conditions: ['bosun-source', 'node', 'import', 'module', 'default'] } },
+  ssr: { resolve: { conditions: ['bosun-source', 'node'] } },
   test: {
     include: ['test/**/*.test.ts'],
     testTimeout: 20_000,
