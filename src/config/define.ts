@@ -1,11 +1,10 @@
 import type { ServiceClass } from '../service.ts';
-import { Supervisor } from '../supervisor/supervisor.ts';
 import { Conversion, type ResolveReference } from './convert.ts';
-import { checkOrder } from './cycles.ts';
 import type { ServiceDefinition } from './definition.ts';
 import { type ConfigNode, type Entry, type MapNode, shownNode, unknownName } from './node.ts';
+import { checkOrder } from './order.ts';
 import type { Place, Problems } from './problems.ts';
-import { loadUse } from './use.ts';
+import { isSupervisorClass, loadUse } from './use.ts';
 
 /** A service of which the class is known, if its `use` could be loaded. */
 interface Draft {
@@ -186,7 +185,3 @@ function checkAfter(
 
 const flattenDrafts = (drafts: readonly Draft[]): Draft[] =>
   drafts.flatMap((draft) => [draft, ...flattenDrafts(draft.services)]);
-
-function isSupervisorClass(Class: ServiceClass | undefined): boolean {
-  return Class !== undefined && (Class === Supervisor || Class.prototype instanceof Supervisor);
-}

@@ -139,7 +139,7 @@ class Reader {
         .filter(([, item]) => item !== undefined)
         .map(([key, item]): [string, Entry] => [
           key,
-          { place, node: this.fromValue(item, [...path, key], secret || isSecretName(key)) },
+          { place, node: this.fromValue(item, [...path, key], isSecretName(key)) },
         ]);
       return { kind: 'map', place, entries: new Map(entries) };
     }
@@ -206,7 +206,7 @@ class Reader {
         pair.value as Node | null,
         at,
         key === '<<' ? path : inner,
-        secret || isSecretName(key),
+        isSecretName(key),
         place,
       );
       if (key === '<<') {

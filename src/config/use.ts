@@ -4,6 +4,7 @@ import { basename, dirname, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { toError } from '../errors.ts';
 import { isServiceClass, type ServiceClass } from '../service.ts';
+import { Supervisor } from '../supervisor/supervisor.ts';
 import { kinds } from './kinds.ts';
 import { describeThrown } from './module-errors.ts';
 import { unknownName } from './node.ts';
@@ -45,6 +46,21 @@ export async function loadUse(use: string, configFile: string): Promise<Used> {
     const at = [basename(file), line, column].filter((part) => part !== undefined).join(':');
     return { rule: `names a module that could not be loaded: ${toError(thrown).name}: ${message} (${at})` };
   }
+}
+
+/** The classes of the built-in kinds. */
+export async function builtInClasses(): Promise<Map<string, ServiceClass>> {
+  const classes = new Map<string, ServiceClass>();
+  for (const [kind, load] of Object.entries(kinds)) {
+    const used = pick(await load(), undefined, kind);
+    if ('Class' in used) classes.set(kind, used.Class);
+  }
+  return classes;
+}
+
+/** Whether the services of this class have services of their own. */
+export function isSupervisorClass(Class: ServiceClass | undefined): boolean {
+  return Class !== undefined && (Class === Supervisor || Class.prototype instanceof Supervisor);
 }
 
 const pathOf = (specifier: string, configFile: string): string =>
