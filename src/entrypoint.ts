@@ -278,7 +278,9 @@ export class Entrypoint implements AsyncDisposable {
       type: 'entrypoint-running',
       services: this.services.length,
       durationMs: this.#clock.now() - begun,
-      addresses: this.#root.addresses,
+      addresses: Object.fromEntries(
+        this.services.flatMap(({ name, addresses }) => (addresses.length > 0 ? [[name, addresses]] : [])),
+      ),
     });
     void run.ended.then((end) => {
       if (end.kind === 'failed') this.#fail(end.error);
@@ -310,7 +312,7 @@ export class Entrypoint implements AsyncDisposable {
     this.#ready = false;
     this.#emit({ type: 'entrypoint-stopping', cause, delayMs: starting ? 0 : delayMs });
     this.#stopRequest.abort(new EntrypointStopped(`the entrypoint was stopped: ${cause}`));
-    if (!starting && this.#run !== undefined) {
+    if (delayMs > 0 && !starting && this.#run !== undefined) {
       await this.#clock.sleep(delayMs, { signal: this.#force.signal }).catch(() => {});
     }
     using _budget = this.#clock.setTimer(() => {

@@ -45,7 +45,8 @@ export type EntrypointEvent =
       readonly type: 'entrypoint-running';
       readonly services: number;
       readonly durationMs: number;
-      readonly addresses: readonly string[];
+      /** Where the services can be reached, by name. */
+      readonly addresses: Readonly<Record<string, readonly string[]>>;
     }
   | { readonly type: 'entrypoint-start-failed'; readonly error: Error }
   | {

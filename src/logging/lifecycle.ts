@@ -53,7 +53,10 @@ export function logEvent(log: Logger, event: BosunEvent): void {
       break;
     case 'entrypoint-running': {
       const durationMs = ms(event.durationMs);
-      const where = event.addresses.length > 0 ? `: ${event.addresses.join(', ')}` : '';
+      const served = Object.entries(event.addresses).flatMap(([name, all]) =>
+        all.map((at) => `${name} ${at}`),
+      );
+      const where = served.length > 0 ? `: ${served.join(', ')}` : '';
       log.info(
         { services: event.services, durationMs, addresses: event.addresses },
         `ready in ${durationMs} ms${where}`,

@@ -114,12 +114,6 @@ export class Supervisor extends Base {
       .map((child) => `service "${child.name}"`);
   }
 
-  override get addresses(): readonly string[] {
-    return [...this.#graph.keys()].flatMap((child) =>
-      child.state.status === 'running' ? child.service.addresses : [],
-    );
-  }
-
   /** Copies of what is known of every service below, in start order. */
   get services(): ServiceInfo[] {
     return [...this.#graph].flatMap(([child, dependencies]) => [

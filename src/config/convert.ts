@@ -1,0 +1,235 @@
+import { z } from 'zod';
+import type { OptionProblem } from '../errors.ts';
+import { problemsOf } from '../options.ts';
+import type { AnyServiceClass } from '../service.ts';
+import { type ConfigNode, type MapNode, type ScalarNode, shownNode, unknownName } from './node.ts';
+import { type Place, Problems } from './problems.ts';
+import { innermost, referenced, type SpelledOption, spell } from './spelling.ts';
+import type { Unit } from './units.ts';
+
+/**
+ * Finds the service that an option names. Gives what is wrong with the name, or the object that stands for
+ * the service until it is constructed.
+ */
+export type ResolveReference = (
+  name: string,
+  wanted: AnyServiceClass,
+) => { readonly standIn: object } | { readonly rule: string; readonly suggestion?: string };
+
+/** How the options of one object are read. */
+export interface ConvertOptions {
+  readonly problems: Problems;
+  /** Where the object stands in the config: `['services', 'api']`. */
+  readonly path: readonly string[];
+  readonly resolve?: ResolveReference;
+  /** Keys of the file that are no options. */
+  readonly skip?: readonly string[];
+  /** Options that the file does not give, by their names in code. */
+  readonly preset?: Readonly<Record<string, unknown>>;
+}
+
+interface Spot {
+  /** From the object down, by the names in code. */
+  readonly keys: readonly PropertyKey[];
+  /** From the top of the config down, as the file spells it. */
+  readonly path: readonly string[];
+  readonly unit: Unit | undefined;
+}
+
+interface Location {
+  readonly path: readonly string[];
+  readonly place: Place;
+  readonly shown: string | undefined;
+  readonly unit: Unit | undefined;
+}
+
+/**
+ * The options of one object as code takes them: names with their units, amounts as numbers, services for
+ * their names. Everything that is wrong goes to `problems`.
+ */
+export class Conversion {
+  readonly #options: ConvertOptions;
+  readonly #problems: Problems;
+  readonly #locations = new Map<string, Location>();
+
+  constructor(options: ConvertOptions) {
+    this.#options = options;
+    this.#problems = options.problems;
+  }
+
+  /** Converts a value and holds it against its schema. */
+  read(schema: z.ZodType, node: ConfigNode, unit?: Unit): unknown {
+    const value = this.#convert(schema, node, { keys: [], path: this.#options.path, unit });
+    const result = schema.safeParse(value);
+    if (!result.success) {
+      for (const problem of problemsOf(result.error, schema, value)) this.report(problem);
+    }
+    return value;
+  }
+
+  /** Adds a problem with an option, named as code names it. */
+  report({ path, rule, suggestion, received }: OptionProblem): void {
+    const { unit, ...location } = this.#locate(path);
+    if (this.#problems.covers(location.path)) return;
+    const shown = received === undefined ? undefined : location.shown;
+    const inUnits = unit === undefined ? rule : withUnits(rule, unit);
+    this.#problems.add({ ...location, rule: inUnits, received: shown, suggestion });
+  }
+
+  #locate(keys: readonly PropertyKey[]): Location {
+    const known = this.#locations.get(locationKey(keys));
+    if (known !== undefined) return known;
+    const last = keys.at(-1);
+    if (last === undefined) return { path: this.#options.path, place: {}, shown: undefined, unit: undefined };
+    const parent = this.#locate(keys.slice(0, -1));
+    return { ...parent, path: [...parent.path, String(last)], shown: undefined };
+  }
+
+  #convert(schema: z.core.$ZodType, node: ConfigNode, spot: Spot): unknown {
+    this.#remember(spot, node.place, shownNode(node));
+    const inner = innermost(schema);
+    const wanted = referenced(inner);
+    if (wanted !== undefined) return this.#reference(wanted, node, spot);
+    if (inner instanceof z.ZodUnion) return this.#union(inner, node, spot);
+    if (node.kind === 'map') {
+      if (inner instanceof z.ZodObject) return this.#object(inner, node, spot);
+      const element = inner instanceof z.ZodRecord ? inner.valueType : z.unknown();
+      return Object.fromEntries(
+        [...node.entries].map(([key, entry]) => [key, this.#convert(element, entry.node, below(spot, key))]),
+      );
+    }
+    if (node.kind === 'list') {
+      return node.items.map((item, index) =>
+        this.#convert(elementOf(inner, index), item, below(spot, index)),
+      );
+    }
+    return this.#scalar(inner, node, spot);
+  }
+
+  #object(schema: z.ZodObject, node: MapNode, spot: Spot): Record<string, unknown> {
+    const { skip = [], preset = {} } = spot.keys.length === 0 ? this.#options : {};
+    const options = spell(schema).filter(({ key }) => !(key in preset));
+    const byName = new Map(options.map((option) => [option.name, option]));
+    const value: Record<string, unknown> = { ...preset };
+    for (const option of options) this.#remember(childOf(spot, option), node.place, undefined);
+    for (const key of Object.keys(preset)) this.#remember(spot, node.place, undefined, key);
+    for (const [name, entry] of node.entries) {
+      if (skip.includes(name)) continue;
+      const option = byName.get(name);
+      if (option !== undefined) {
+        value[option.key] = this.#convert(option.schema, entry.node, childOf(spot, option));
+      } else if (isOpen(schema)) {
+        value[name] = this.#convert(z.unknown(), entry.node, below(spot, name));
+      } else {
+        if (name in preset) {
+          const rule = "is no option in a config file: the service's key is its name";
+          this.#problems.add({ place: entry.place, path: [...spot.path, name], rule });
+          continue;
+        }
+        const inCode = options.find(({ key }) => key === name);
+        const unknown =
+          inCode === undefined
+            ? unknownName(name, [...byName.keys(), ...skip])
+            : {
+                rule: 'is the name in code: in a config file it goes without its unit',
+                suggestion: inCode.name,
+              };
+        const shown = shownNode(entry.node);
+        this.#problems.add({ place: entry.place, path: [...spot.path, name], received: shown, ...unknown });
+      }
+    }
+    return value;
+  }
+
+  #reference(wanted: AnyServiceClass, node: ConfigNode, spot: Spot): unknown {
+    const fail = (problem: { rule: string; suggestion?: string }) => {
+      this.#problems.add({ place: node.place, path: spot.path, received: shownNode(node), ...problem });
+      return undefined;
+    };
+    if (node.kind !== 'scalar' || typeof node.value !== 'string') {
+      return fail({ rule: `must be the name of a service of class ${wanted.name}` });
+    }
+    const found = this.#options.resolve?.(node.value, wanted) ?? { rule: 'cannot be a service here' };
+    return 'standIn' in found ? found.standIn : fail(found);
+  }
+
+  /** The first alternative that fits; else the one with the fewest problems, which are then reported. */
+  #union(schema: z.ZodUnion, node: ConfigNode, spot: Spot): unknown {
+    const attempts = schema.options.map((option) => {
+      const problems = new Problems();
+      const attempt = new Conversion({ ...this.#options, problems, path: spot.path, skip: [], preset: {} });
+      const value = attempt.read(option as z.ZodType, node, spot.unit);
+      return { value, problems, isReference: referenced(innermost(option)) !== undefined, attempt };
+    });
+    const good = attempts.filter(({ problems }) => problems.count === 0);
+    const chosen = good.find(({ isReference }) => isReference) ?? good[0];
+    if (chosen !== undefined) return chosen.value;
+    const [best] = attempts.toSorted((a, b) => a.problems.count - b.problems.count);
+    // For a scalar the schema's own report names all the alternatives.
+    if (node.kind !== 'scalar' || best?.isReference) {
+      for (const { problems } of best === undefined ? [] : [best]) this.#problems.addAll(problems);
+    }
+    return best?.value;
+  }
+
+  #scalar(schema: z.core.$ZodType, node: ScalarNode, { unit, path }: Spot): unknown {
+    const { value, reread } = node;
+    if (typeof value !== 'string') return value;
+    const takesText = schema instanceof z.ZodType && schema.safeParse(value).success;
+    if (unit === undefined) return takesText || reread === undefined ? value : reread;
+    const amount = unit.parse(value);
+    if (amount === undefined && !takesText) {
+      if (!this.#problems.covers(path)) {
+        this.#problems.add({ place: node.place, path, rule: unit.rule, received: node.shown });
+      }
+      return undefined;
+    }
+    return amount ?? value;
+  }
+
+  #remember(spot: Spot, place: Place, shown: string | undefined, presetKey?: string): void {
+    const { keys, path, unit } = spot;
+    if (presetKey !== undefined) {
+      this.#locations.set(locationKey([...keys, presetKey]), { path, place, shown, unit: undefined });
+    } else {
+      this.#locations.set(locationKey(keys), { path, place, shown, unit });
+    }
+  }
+}
+
+const locationKey = (keys: readonly PropertyKey[]) => keys.map(String).join('\0');
+
+const below = (spot: Spot, key: string | number): Spot => ({
+  keys: [...spot.keys, key],
+  path: [...spot.path, String(key)],
+  unit: spot.unit,
+});
+
+const childOf = (spot: Spot, { key, name, unit }: SpelledOption): Spot => ({
+  keys: [...spot.keys, key],
+  path: [...spot.path, name],
+  unit,
+});
+
+function elementOf(schema: z.core.$ZodType, index: number): z.core.$ZodType {
+  if (schema instanceof z.ZodArray) return schema.element;
+  if (schema instanceof z.ZodTuple) return schema.def.items[index] ?? schema.def.rest ?? z.unknown();
+  return z.unknown();
+}
+
+/** Whether an object takes options that its schema does not name. One that would drop them does not. */
+function isOpen(schema: z.ZodObject): boolean {
+  const { catchall } = schema.def;
+  return catchall !== undefined && !(catchall instanceof z.ZodNever);
+}
+
+/** A rule that names an amount, as the file would write it: `at least 1s` for `at least 1000`. */
+function withUnits(rule: string, unit: Unit): string {
+  if (rule === 'is required') return rule;
+  return rule.replace(
+    /\b(at least|at most|greater than|less than) (\d+)$/,
+    (_, bound: string, amount: string) => {
+      return `${bound} ${unit.format(Number(amount))}`;
+    },
+  );
+}

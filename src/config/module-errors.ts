@@ -1,0 +1,30 @@
+import { pathToFileURL } from 'node:url';
+import { toError } from '../errors.ts';
+
+/** What a module threw, in one line, with the place in the module if it is known. */
+export interface ThrownByModule {
+  readonly message: string;
+  readonly line: number | undefined;
+  readonly column: number | undefined;
+}
+
+/** Looks in an error's stack for the first place in a file: there it threw, or does not parse. */
+export function describeThrown(thrown: unknown, file: string): ThrownByModule {
+  const error = toError(thrown);
+  const [message = error.name] = error.message.split('\n');
+  for (const line of (error.stack ?? '').split('\n')) {
+    for (const name of [pathToFileURL(file).href, file]) {
+      const at = line.indexOf(name);
+      const [, lineNumber, column] =
+        at < 0 ? [] : (/^(?:\?[^:]*)?:(\d+)(?::(\d+))?/.exec(line.slice(at + name.length)) ?? []);
+      if (lineNumber !== undefined) {
+        return {
+          message,
+          line: Number(lineNumber),
+          column: column === undefined ? undefined : Number(column),
+        };
+      }
+    }
+  }
+  return { message, line: undefined, column: undefined };
+}

@@ -1,0 +1,48 @@
+import { nearest } from '../nearest.ts';
+import type { Place } from './problems.ts';
+
+/** A value of a config with the place where it stands, whatever the form of the file. */
+export type ConfigNode = MapNode | ListNode | ScalarNode;
+
+export interface MapNode {
+  readonly kind: 'map';
+  readonly place: Place;
+  readonly entries: ReadonlyMap<string, Entry>;
+}
+
+export interface Entry {
+  /** Where the key stands. */
+  readonly place: Place;
+  readonly node: ConfigNode;
+}
+
+export interface ListNode {
+  readonly kind: 'list';
+  readonly place: Place;
+  readonly items: readonly ConfigNode[];
+}
+
+export interface ScalarNode {
+  readonly kind: 'scalar';
+  readonly place: Place;
+  readonly value: unknown;
+  /** The number, boolean or null that a text out of the environment may stand for. */
+  readonly reread?: number | boolean | null;
+  /** The value as a message shows it, without secrets. */
+  readonly shown: string;
+}
+
+/** What a message says was received. */
+export const shownNode = (node: ConfigNode): string =>
+  node.kind === 'map' ? 'a map' : node.kind === 'list' ? 'a list' : node.shown;
+
+/** The rule for a name that does not exist: what there is, unless one is near enough to be suggested. */
+export function unknownName(
+  name: string,
+  known: readonly string[],
+  what = 'does not exist',
+): { rule: string; suggestion?: string } {
+  const suggestion = nearest(name, known);
+  if (suggestion !== undefined) return { rule: what, suggestion };
+  return { rule: known.length === 0 ? what : `${what} (there are: ${known.join(', ')})` };
+}

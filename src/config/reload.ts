@@ -1,0 +1,91 @@
+import type { Entrypoint } from '../entrypoint.ts';
+import { toError } from '../errors.ts';
+import type { Service } from '../service.ts';
+import { compose } from './compose.ts';
+import type { ServiceDefinition } from './definition.ts';
+import type { Config } from './load.ts';
+import { ConfigError, renderProblems } from './problems.ts';
+import { describePlan, planReload } from './reload-plan.ts';
+
+/**
+ * Brings a running daemon from one config to the next. A config with problems changes nothing. Services are
+ * taken out and put in one by one; one that does not start stays out, and the next reload tries it again.
+ */
+export class Reloader {
+  #config: Config;
+  readonly #load: () => Promise<Config>;
+  readonly #instances: Map<string, Service>;
+  #busy: Promise<void> = Promise.resolve();
+
+  /** `instances` are the services of `config`; `load` reads the config anew. */
+  constructor(config: Config, instances: ReadonlyMap<string, Service>, load: () => Promise<Config>) {
+    this.#config = config;
+    this.#instances = new Map(instances);
+    this.#load = load;
+  }
+
+  /** Reloads, after the reloads before it; never rejects. What goes wrong is logged. */
+  reload(entrypoint: Entrypoint): Promise<void> {
+    this.#busy = this.#busy.then(() => this.#reload(entrypoint));
+    return this.#busy;
+  }
+
+  async #reload(entrypoint: Entrypoint): Promise<void> {
+    await entrypoint.start().catch(() => {});
+    const { log } = entrypoint;
+    try {
+      const next = await this.#load();
+      if (!entrypoint.ready) return;
+      await this.#apply(entrypoint, next);
+    } catch (thrown) {
+      const error = toError(thrown);
+      const problems = error instanceof ConfigError ? error.problems : undefined;
+      if (problems === undefined) log.error({ err: error }, 'the reload failed');
+      else log.error({ problems }, `the config was not reloaded:\n${renderProblems(problems)}`);
+    }
+  }
+
+  async #apply(entrypoint: Entrypoint, next: Config): Promise<void> {
+    const { log } = entrypoint;
+    const plan = planReload(this.#config, next);
+    const kept = new Map(this.#instances);
+    const outgoing = this.#config.services.filter(({ name }) => plan.stop.includes(name));
+    for (const name of namesOf(outgoing)) kept.delete(name);
+    // Before anything is stopped: a constructor that throws changes nothing.
+    const instances = compose(next.services, kept);
+    log.info({ plan }, `reload: ${describePlan(plan) ?? 'nothing has changed'}`);
+    for (const setting of plan.settings) log.warn({ setting }, `a change of ${setting} needs a restart`);
+    for (const name of plan.stop) {
+      await attempt(
+        () => entrypoint.remove(name),
+        (err) => log.error({ err, service: name }, 'removed, not cleanly'),
+      );
+    }
+    const missing = new Set<string>();
+    for (const name of plan.start) {
+      const service = instances.get(name) as Service;
+      await attempt(
+        () => entrypoint.add(service),
+        (err) => {
+          missing.add(name);
+          log.error({ err, service: name }, 'could not be started by the reload; it is left out');
+        },
+      );
+    }
+    this.#config = { ...next, services: next.services.filter(({ name }) => !missing.has(name)) };
+    this.#instances.clear();
+    for (const name of namesOf(this.#config.services))
+      this.#instances.set(name, instances.get(name) as Service);
+  }
+}
+
+async function attempt(operation: () => Promise<void>, onError: (error: Error) => void): Promise<void> {
+  try {
+    await operation();
+  } catch (thrown) {
+    onError(toError(thrown));
+  }
+}
+
+const namesOf = (services: readonly ServiceDefinition[]): string[] =>
+  services.flatMap(({ name, services: inner }) => [name, ...namesOf(inner)]);
