@@ -354,7 +354,7 @@ describe('a database that cannot be reached', () => {
       /database "nowhere" does not exist/,
     ],
     ['a missing password', () => server.url.replace(`:${server.password}`, ''), /password must be a string/],
-    ['a TLS demand the server refuses', () => `${server.url}?sslmode=require`, /does not support SSL/],
+    ['a TLS demand the server refuses', () => `${server.url}?sslmode=verify-full`, /does not support SSL/],
   ])('fails the start at once for %s, without telling the password', async (_case, url, message) => {
     const failing = new Entrypoint([service({ url: url() })], { ...quiet, clock: new FakeClock() });
     const error = (await failing.start().catch((thrown: unknown) => thrown)) as Error;
