@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, readFile, realpath, rm } from 'node:fs/promises';
+import { mkdir, readFile, realpath, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -121,22 +121,27 @@ async function removeOrphan(
 ): Promise<void> {
   const lockFile = join(cluster, 'postmaster.pid');
   const pid = Number.parseInt(await readFile(lockFile, 'utf8').catch(() => ''), 10);
-  const command = pid > 0 ? await commandOf(pid) : '';
-  if (command === '') return;
-  if (!command.includes(` -D ${cluster} `)) {
-    // The number belongs to another process by now, which PostgreSQL would take for a server on this folder.
-    if (basename(command.split(' ')[0] ?? '') !== 'postgres') await rm(lockFile, { force: true });
+  if (!(pid > 0)) return;
+  const command = await commandOf(pid);
+  if (command.includes(` -D ${cluster} `)) {
+    const owner = Number(/ cluster_name=bosun-(\d+) /.exec(command)?.[1]);
+    if (!(owner > 0))
+      throw new DataFolderInUseError(dataDir, `a server that was started by hand (pid ${pid})`);
+    if (owner !== process.pid && (await commandOf(owner)) !== '') {
+      throw new DataFolderInUseError(dataDir, `the daemon with pid ${owner} (its server has pid ${pid})`);
+    }
+    log.warn({ pid }, 'a killed daemon has left its postgres behind: stopping it');
+    onWait(`the postgres that a killed daemon has left behind to stop (pid ${pid})`);
+    kill(pid, 'SIGINT');
+    while ((await commandOf(pid)) !== '') await clock.sleep(POLL_MS, { signal });
+  } else if (basename(command.split(' ')[0] ?? '') === 'postgres') {
     return;
   }
-  const owner = Number(/ cluster_name=bosun-(\d+) /.exec(command)?.[1]);
-  if (!(owner > 0)) throw new DataFolderInUseError(dataDir, `a server that was started by hand (pid ${pid})`);
-  if (owner !== process.pid && (await commandOf(owner)) !== '') {
-    throw new DataFolderInUseError(dataDir, `the daemon with pid ${owner} (its server has pid ${pid})`);
-  }
-  log.warn({ pid }, 'a killed daemon has left its postgres behind: stopping it');
-  onWait(`the postgres that a killed daemon has left behind to stop (pid ${pid})`);
-  kill(pid, 'SIGINT');
-  while ((await commandOf(pid)) !== '') await clock.sleep(POLL_MS, { signal });
+  // By now the number is a zombie's or another program's, and PostgreSQL takes either for a live server. It
+  // knows its parent's number not to be one. The rest of the file stays: it leads to the shared memory, which
+  // tells whether any process of that server is left.
+  const lock = await readFile(lockFile, 'utf8').catch(() => undefined);
+  if (lock !== undefined) await writeFile(lockFile, lock.replace(/^\d+/, String(process.pid)));
 }
 
 interface Launch {
