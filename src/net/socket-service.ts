@@ -24,7 +24,9 @@ const socketOptions = {
   keepAliveInitialDelay: KEEP_ALIVE_MS,
 } as const;
 
-const positiveMs = () => durationMs().refine((value) => value > 0, 'must be above 0 (Infinity: no limit)');
+const limitMs = () => durationMs().refine((ms) => ms > 0, 'must be greater than 0 (Infinity: no limit)');
+
+const defaults = { host: '127.0.0.1', port: 0 };
 
 /** What a service does with one connection. */
 export interface Session {
@@ -37,9 +39,10 @@ export interface Session {
   readonly done?: Promise<void>;
 }
 
-/** What has happened to the connections of a service since it last started. */
-export interface ConnectionCounts {
-  readonly open: number;
+/** What has happened to the connections of a service since it was made, across restarts. */
+export interface SocketStatistics {
+  /** Open now, or still being worked for. */
+  readonly connections: number;
   readonly accepted: number;
   /** Beyond `maxConnections`. */
   readonly refused: number;
@@ -51,10 +54,6 @@ export interface ConnectionCounts {
   readonly failedHandshakes: number;
 }
 
-type Counts = { -readonly [Name in keyof Omit<ConnectionCounts, 'open'>]: number };
-
-const noCounts = (): Counts => ({ accepted: 0, refused: 0, broken: 0, failed: 0, failedHandshakes: 0 });
-
 /** One run of a service. */
 interface Running {
   readonly scope: Scope;
@@ -63,7 +62,6 @@ interface Running {
   readonly sessions: Map<Socket, Session>;
   /** Connections whose TLS handshake is under way, by peer. */
   readonly handshakes: Map<string, Socket>;
-  readonly counts: Counts;
   address?: Address;
 }
 
@@ -73,25 +71,26 @@ interface Running {
  */
 export abstract class SocketService extends Service.extend({
   /** Default: 127.0.0.1, this machine alone; `::` or `0.0.0.0` for all interfaces. */
-  host: z.string().default('127.0.0.1'),
-  port: portNumber().default(0),
+  host: z.string().default(defaults.host),
+  port: portNumber().default(defaults.port),
   /** A Unix socket, in place of host and port. */
-  path: z.string().optional(),
+  path: z.string().min(1).optional(),
   /** Serves TLS. */
   tls: tlsSchema.optional(),
-  /** What comes beyond is closed at once. Default: no limit. */
-  maxConnections: z.int().min(1).optional(),
+  /** Connections beyond that are closed as they come. */
+  maxConnections: z.int().min(1).default(10_000),
   /** Closes a connection on which nothing came or went for so long. */
-  idleTimeoutMs: positiveMs().default(Number.POSITIVE_INFINITY),
+  idleTimeoutMs: limitMs().default(Number.POSITIVE_INFINITY),
   /** Closes a connection whose peer takes nothing of what is written to it for so long. */
-  writeTimeoutMs: positiveMs().default(30_000),
+  writeTimeoutMs: limitMs().default(30_000),
 }) {
+  readonly #counts = { accepted: 0, refused: 0, broken: 0, failed: 0, failedHandshakes: 0 };
   #running: Running | undefined;
 
   /** @throws {OptionsError} `ERR_OPTIONS` */
   constructor(options: z.input<typeof SocketService.schema> = {}) {
-    refusePathWithPort(new.target.name, options);
     super(options);
+    refusePathWithPort(`${new.target.name} "${this.name}"`, this.options, defaults);
   }
 
   /**
@@ -110,7 +109,7 @@ export abstract class SocketService extends Service.extend({
             ...(await loadTls(tls, scope)),
             handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
           });
-    if (maxConnections !== undefined) server.maxConnections = maxConnections;
+    server.maxConnections = maxConnections;
     const connections = new Connections();
     const running: Running = {
       scope,
@@ -118,7 +117,6 @@ export abstract class SocketService extends Service.extend({
       connections,
       sessions: new Map(),
       handshakes: new Map(),
-      counts: noCounts(),
     };
     this.#running = running;
     scope.defer(() => {
@@ -162,13 +160,13 @@ export abstract class SocketService extends Service.extend({
   }
 
   /** A copy. */
-  get connectionCounts(): ConnectionCounts {
-    const { connections, counts = noCounts() } = this.#running ?? {};
-    return { open: connections?.size ?? 0, ...counts };
+  get statistics(): SocketStatistics {
+    return { ...this.#counts, connections: this.#running?.connections.size ?? 0 };
   }
 
   #listenTo(running: Running): void {
-    const { scope, server, handshakes, counts } = running;
+    const { scope, server, handshakes } = running;
+    const counts = this.#counts;
     // What comes from a socket does not carry the run that a stray error is put down to.
     const inScope = AsyncLocalStorage.snapshot();
     const accept = (socket: Socket) => inScope(() => this.#accept(running, socket));
@@ -199,7 +197,8 @@ export abstract class SocketService extends Service.extend({
   }
 
   #accept(running: Running, socket: Socket): void {
-    const { scope, connections, sessions, counts } = running;
+    const { scope, connections, sessions } = running;
+    const counts = this.#counts;
     counts.accepted++;
     const peer = peerOf(socket);
     connections.add(socket);

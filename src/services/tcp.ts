@@ -6,7 +6,7 @@ import type { Scope } from '../service.ts';
 
 export { ConnectionClosedError, ConnectionTimeoutError } from '../net/connection-errors.ts';
 export { endGracefully } from '../net/connections.ts';
-export { type ConnectionCounts, type Session, SocketService } from '../net/socket-service.ts';
+export { type Session, SocketService, type SocketStatistics } from '../net/socket-service.ts';
 export { TcpConnection } from '../net/tcp-connection.ts';
 
 /**

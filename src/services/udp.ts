@@ -36,8 +36,8 @@ export class DatagramTooLargeError extends BosunError {
   }
 }
 
-/** What has happened to the datagrams of a service since it last started. */
-export interface DatagramCounts {
+/** What has happened to the datagrams of a service since it was made, across restarts. */
+export interface UdpStatistics {
   readonly received: number;
   /** Not handled: `maxInFlight` handlers were busy, or the service was stopping. */
   readonly dropped: number;
@@ -49,11 +49,12 @@ export interface DatagramCounts {
   readonly inFlight: number;
 }
 
+const isInt32 = (value: number) => Number.isInteger(value) && value > 0 && value < 2 ** 31;
+
 /** One run of a service. */
 interface Running {
   readonly scope: Scope;
   readonly socket: Socket;
-  readonly counts: { received: number; dropped: number; failed: number; unsent: number };
   address?: Destination;
   inFlight: number;
   draining: boolean;
@@ -85,6 +86,7 @@ export abstract class UdpService extends Service.extend({
   /** Handlers that may be busy at once, those that return a promise; what comes beyond is dropped. */
   maxInFlight: z.int().min(1).default(1_000),
 }) {
+  readonly #counts = { received: 0, dropped: 0, failed: 0, unsent: 0 };
   #running: Running | undefined;
 
   /**
@@ -123,12 +125,12 @@ export abstract class UdpService extends Service.extend({
       type: typeOf(host),
       ...(recvBufferBytes === undefined ? {} : { recvBufferSize: recvBufferBytes }),
     });
-    const counts = { received: 0, dropped: 0, failed: 0, unsent: 0 };
-    const running: Running = { scope, socket, counts, inFlight: 0, draining: false, closed: false };
+    const running: Running = { scope, socket, inFlight: 0, draining: false, closed: false };
     this.#running = running;
     scope.defer(() => close(running));
     this.#receive(running);
     running.address = await bind(socket, { address: host, port }, scope.signal);
+    const counts = this.#counts;
     let lastError: Error | undefined;
     const report = atMostEvery(LOG_EVERY_MS, scope.clock, () =>
       scope.log.warn({ err: lastError, unsent: counts.unsent }, 'a datagram could not be sent'),
@@ -171,13 +173,13 @@ export abstract class UdpService extends Service.extend({
   }
 
   /** A copy. */
-  get datagramCounts(): DatagramCounts {
-    const none = { received: 0, dropped: 0, failed: 0, unsent: 0 };
-    return { ...none, ...this.#running?.counts, inFlight: this.#running?.inFlight ?? 0 };
+  get statistics(): UdpStatistics {
+    return { ...this.#counts, inFlight: this.#running?.inFlight ?? 0 };
   }
 
   #receive(running: Running): void {
-    const { scope, socket, counts } = running;
+    const { scope, socket } = running;
+    const counts = this.#counts;
     const { maxInFlight } = this.options;
     const inScope = AsyncLocalStorage.snapshot();
     const handle = (message: Buffer, remote: RemoteInfo) => this.handle(message, remote, scope);
@@ -219,8 +221,6 @@ export abstract class UdpService extends Service.extend({
     return running.socket;
   }
 }
-
-const isInt32 = (value: number) => Number.isInteger(value) && value > 0 && value < 2 ** 31;
 
 const typeOf = (host: string) => (isIPv6(host) ? 'udp6' : 'udp4');
 
