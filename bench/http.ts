@@ -1,0 +1,49 @@
+import pg from 'pg';
+import { brandNames } from '../examples/catalogue/seed.ts';
+import { startPostgres } from '../test/support/postgres.ts';
+import { startPeer } from './lib/peers.ts';
+import { machine, report } from './lib/report.ts';
+import { roundRobin, table } from './lib/rounds.ts';
+import { wrk } from './lib/wrk.ts';
+
+const CONNECTIONS = 200;
+const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 12);
+const SLICE_SECONDS = 2;
+
+const description = machine();
+await using postgres = await startPostgres();
+const client = new pg.Client({ connectionString: postgres.url });
+await client.connect();
+await client.query('CREATE TABLE brand (brand_id integer PRIMARY KEY, brand_name text NOT NULL)');
+await client.query('INSERT INTO brand SELECT n, name FROM unnest($1::text[]) WITH ORDINALITY AS t(name, n)', [
+  brandNames(),
+]);
+await client.end();
+
+const env = { DATABASE_URL: postgres.url };
+await using bare = await startPeer('node:http', 'node-http.ts', env);
+await using fastify = await startPeer('Fastify', 'fastify.ts', env);
+await using bosun = await startPeer('Bosun', 'bosun-http.ts', env);
+const peers = [bare, fastify, bosun];
+
+const body = await (await fetch(`http://127.0.0.1:${bosun.port}/brands`)).text();
+for (const peer of peers) {
+  const other = await (await fetch(`http://127.0.0.1:${peer.port}/brands`)).text();
+  if (other !== body) throw new Error(`${peer.name} answers otherwise than Bosun`);
+}
+
+const measure = (path: string) =>
+  roundRobin(peers, ROUNDS, (peer) =>
+    wrk(`http://127.0.0.1:${peer.port}${path}`, CONNECTIONS, SLICE_SECONDS),
+  );
+const brands = await measure('/brands');
+const hello = await measure('/hello');
+
+report('http', 'HTTP', [
+  `${description}.`,
+  `The same Fastify app with the same pool of 6 behind Bosun's http and postgres services, on its own, and the same answers from bare node:http. ${CONNECTIONS} connections (wrk), ${ROUNDS} rounds of ${SLICE_SECONDS} s per server, in turn; ratios are taken round by round. Median [range].`,
+  `## \`/brands\`: 250 rows from Postgres, a body of ${body.length} bytes`,
+  table(brands, 'Fastify'),
+  '## `/hello`: no database, a body of 17 bytes',
+  table(hello, 'Fastify'),
+]);

@@ -1,0 +1,115 @@
+import { readFile } from 'node:fs/promises';
+import swagger from '@fastify/swagger';
+import swaggerUi from '@fastify/swagger-ui';
+import { type Scope, service } from 'bosun';
+import { HttpService } from 'bosun/services/http';
+import { PostgresService } from 'bosun/services/postgres';
+import Fastify from 'fastify';
+import {
+  jsonSchemaTransform,
+  serializerCompiler,
+  validatorCompiler,
+  type ZodTypeProvider,
+} from 'fastify-type-provider-zod';
+import { z } from 'zod';
+import { requestScope } from './request-scope.ts';
+import { Summary } from './summary.ts';
+
+const Id = z
+  .string()
+  .regex(/^-?\d+$/)
+  .transform(Number)
+  .pipe(z.int32())
+  .meta({ type: 'integer', format: 'int32', pattern: undefined });
+
+const Brand = z.object({ brand_id: z.int(), brand_name: z.string() });
+const Product = z.object({ product_id: z.int(), product_name: z.string(), brand_id: z.int() });
+const NewProduct = z.object({ product_name: z.string().regex(/^[^\0]+$/), brand_id: z.int32() });
+const Failure = z.object({ error: z.string() });
+
+const PRODUCT = {
+  name: 'product',
+  text: 'SELECT product_id, product_name, brand_id FROM product WHERE product_id = $1',
+};
+const BRANDS = { name: 'brands', text: 'SELECT brand_id, brand_name FROM brand ORDER BY brand_id' };
+const ADD_PRODUCT = {
+  name: 'add-product',
+  text: 'INSERT INTO product (product_name, brand_id) VALUES ($1, $2)',
+};
+
+const FOREIGN_KEY_VIOLATION = '23503';
+
+/** The products REST API, its OpenAPI document and docs page, and the visitor counter's page. */
+export class Catalogue extends HttpService.extend({
+  database: service(PostgresService),
+  summary: service(Summary),
+}) {
+  protected override async createApplication({ clock }: Scope) {
+    const { database, summary } = this.options;
+    const app = Fastify().withTypeProvider<ZodTypeProvider>();
+    app.setValidatorCompiler(validatorCompiler);
+    app.setSerializerCompiler(serializerCompiler);
+    // A body is JSON whatever its content type says: one that is not gets 400, not 415.
+    app.removeAllContentTypeParsers();
+    app.addContentTypeParser('*', { parseAs: 'string' }, app.getDefaultJsonParser('error', 'error'));
+    await app.register(swagger, {
+      openapi: { info: { title: 'Product catalogue', version: '1.0.0' } },
+      transform: jsonSchemaTransform,
+    });
+    await app.register(swaggerUi, { routePrefix: '/docs' });
+
+    const page = await readFile(new URL('./counter.html', import.meta.url), 'utf8');
+    app.get('/', { schema: { hide: true } }, (_request, reply) => reply.type('text/html').send(page));
+    app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
+
+    app.get(
+      '/time',
+      { schema: { response: { 200: z.object({ month: z.int(), day: z.int(), time: z.string() }) } } },
+      async () => {
+        const now = new Date(clock.now());
+        return { month: now.getMonth() + 1, day: now.getDate(), time: now.toTimeString().slice(0, 8) };
+      },
+    );
+
+    app.get('/brands', { schema: { response: { 200: z.array(Brand) } } }, async () => {
+      const { rows } = await database.query<z.infer<typeof Brand>>(BRANDS);
+      return rows;
+    });
+
+    for (const path of ['/products/:id', '/product/:id']) {
+      app.get(
+        path,
+        {
+          schema: { params: z.object({ id: Id }), response: { 200: Product, 400: Failure, 404: Failure } },
+        },
+        async (request, reply) => {
+          const { rows } = await database.query<z.infer<typeof Product>>(PRODUCT, [request.params.id]);
+          const [product] = rows;
+          return product ?? reply.code(404).send({ error: `there is no product ${request.params.id}` });
+        },
+      );
+    }
+
+    requestScope(app, database);
+    app.post(
+      '/product',
+      { schema: { body: NewProduct, response: { 201: z.void(), 400: Failure } } },
+      async (request, reply) => {
+        const { product_name, brand_id } = request.body;
+        const client = await reply.transaction();
+        try {
+          await client.query(ADD_PRODUCT, [product_name, brand_id]);
+        } catch (error) {
+          if ((error as { code?: unknown }).code !== FOREIGN_KEY_VIOLATION) throw error;
+          return reply.code(400).send({ error: `there is no brand ${brand_id}` });
+        }
+        return reply.code(201).send();
+      },
+    );
+
+    app.get('/summary', () => {
+      return { age_ms: Math.round(summary.ageMs ?? 0), brands: summary.get() };
+    });
+    return app;
+  }
+}

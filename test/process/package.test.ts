@@ -1,0 +1,54 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { publint } from 'publint';
+import { formatMessage } from 'publint/utils';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+
+const run = promisify(execFile);
+const root = fileURLToPath(new URL('../..', import.meta.url));
+let folder: string;
+let tarball: string;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'bosun-package-'));
+  const { stdout } = await run('npm', ['pack', '--json', '--pack-destination', folder], { cwd: root });
+  const packed = JSON.parse(stdout.slice(stdout.indexOf('\n['))) as { filename: string }[];
+  tarball = join(folder, packed[0]?.filename as string);
+}, 120_000);
+
+afterAll(() => rm(folder, { recursive: true }));
+
+test('the package is laid out as its consumers expect', async () => {
+  const { messages } = await publint({ pkgDir: root, strict: true });
+  const { default: manifest } = await import('../../package.json', { with: { type: 'json' } });
+  expect(messages.map((message) => formatMessage(message, manifest))).toEqual([]);
+});
+
+test('installed into an empty project, every subpath imports and the command runs', async () => {
+  const services = (await readdir(join(root, 'dist/services'), { withFileTypes: true }))
+    .filter((entry) => entry.isFile() && entry.name.endsWith('.js'))
+    .map((entry) => `bosun/services/${entry.name.replace(/\.js$/, '')}`);
+  expect(services).toContain('bosun/services/http');
+  await writeFile(join(folder, 'package.json'), JSON.stringify({ private: true, type: 'module' }));
+  const imports = ['bosun', 'bosun/testing', ...services];
+  await writeFile(
+    join(folder, 'main.js'),
+    `for (const path of ${JSON.stringify(imports)}) {
+       const module = await import(path);
+       if (Object.keys(module).length === 0) throw new Error(path + ' exports nothing');
+       console.log(path);
+     }`,
+  );
+  await run('npm', ['install', '--no-audit', '--no-fund', tarball], { cwd: folder });
+  const { stdout } = await run(process.execPath, ['main.js'], { cwd: folder });
+  expect(stdout.trim().split('\n')).toEqual(imports);
+
+  const help = await run(process.execPath, [join(folder, 'node_modules/.bin/bosun'), '--help'], {
+    cwd: folder,
+  });
+  expect(help.stdout).toContain('bosun run');
+}, 180_000);
