@@ -161,6 +161,8 @@ describe('the catalogue on a Postgres of its user', () => {
     abort.abort();
     const results = await Promise.allSettled(answers);
     expect(results.every(({ status }) => status === 'rejected')).toBe(true);
+    // What the daemon answers after them shows that it has seen them go.
+    for (let i = 0; i < 3; i++) await get('/time');
     await client.query('ROLLBACK');
     expect((await get('/brands')).status).toBe(200);
     expect(
