@@ -67,6 +67,13 @@ class Daemon implements AsyncDisposable {
     return found ?? `exited with ${this.process.exitCode}: ${this.#lines.join('\n')} ${this.errors}`;
   }
 
+  /** Waits until it runs; how often daemons have been started on the folder, as the database has it. */
+  async starts(): Promise<number> {
+    const said = await this.says('started');
+    expect(said).toMatch(/^started \d+$/);
+    return Number(said.slice('started '.length));
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.process.exitCode === null && this.process.signalCode === null) this.process.kill('SIGKILL');
     await this.exited;
@@ -177,7 +184,7 @@ describe('an embedded server', () => {
 describe('a daemon with an embedded server', () => {
   it('stops it in its turn when the terminal sends Ctrl-C to the whole group', async () => {
     await using daemon = new Daemon();
-    expect(await daemon.says('started')).toBe('started 1');
+    await daemon.starts();
     const pid = await serverPid();
     process.kill(-daemon.pid, 'SIGINT');
     expect(await daemon.says('stopping')).toBe('stopping 1');
@@ -188,20 +195,20 @@ describe('a daemon with an embedded server', () => {
 
   it('takes it along when it is killed, and starts again on the same folder', async () => {
     await using first = new Daemon();
-    expect(await first.says('started')).toBe('started 2');
+    const starts = await first.starts();
     const pid = await serverPid();
     first.process.kill('SIGKILL');
     await first.exited;
     await until(async () => !(await isAlive(pid)));
     await using second = new Daemon();
-    expect(await second.says('started')).toBe('started 3');
+    expect(await second.starts()).toBe(starts + 1);
     second.process.kill('SIGTERM');
     expect(await second.exited).toEqual([0, null]);
   });
 
   it('stops a server that has outlived its killed daemon', async () => {
     await using first = new Daemon();
-    expect(await first.says('started')).toBe('started 4');
+    const starts = await first.starts();
     const pid = await serverPid();
     // A server that is stopped by SIGSTOP cannot follow its daemon.
     process.kill(pid, 'SIGSTOP');
@@ -210,7 +217,7 @@ describe('a daemon with an embedded server', () => {
     await using second = new Daemon();
     await until(async () => second.process.exitCode !== null || (await commandOf(second.pid)) !== '');
     process.kill(pid, 'SIGCONT');
-    expect(await second.says('started')).toBe('started 5');
+    expect(await second.starts()).toBe(starts + 1);
     expect(await isAlive(pid)).toBe(false);
     second.process.kill('SIGTERM');
     expect(await second.exited).toEqual([0, null]);
@@ -218,20 +225,20 @@ describe('a daemon with an embedded server', () => {
 
   it('starts when daemon and server were killed alike', async () => {
     await using first = new Daemon();
-    expect(await first.says('started')).toBe('started 6');
+    const starts = await first.starts();
     const pid = await serverPid();
     first.process.kill('SIGKILL');
     process.kill(pid, 'SIGKILL');
     await first.exited;
     await using second = new Daemon();
-    expect(await second.says('started')).toBe('started 7');
+    expect(await second.starts()).toBe(starts + 1);
     second.process.kill('SIGTERM');
     expect(await second.exited).toEqual([0, null]);
   });
 
   it('refuses a folder that another live daemon uses, and leaves that alone', async () => {
     await using first = new Daemon();
-    expect(await first.says('started')).toBe('started 8');
+    await first.starts();
     const pid = await serverPid();
     await using second = new Daemon();
     expect((await second.exited)[0]).toBe(1);
