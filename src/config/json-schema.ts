@@ -89,13 +89,11 @@ class Generator {
   ): JsonSchema {
     const options = spell(schema).filter(({ key }) => !leftOut.includes(key));
     const properties = options.map((option) => [option.name, this.#of(option.schema, option.unit)]);
-    const missing = options
-      .filter((option) => option.schema._zod.optin !== 'optional')
-      .map(({ name }) => name);
+    const missing = options.filter((option) => !z.safeParse(option.schema, undefined).success);
     return {
       type: 'object',
       properties: { ...Object.fromEntries(properties), ...own },
-      required: [...required, ...missing],
+      required: [...required, ...missing.map(({ name }) => name)],
       additionalProperties: false,
     };
   }

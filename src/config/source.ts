@@ -170,7 +170,7 @@ class Reader {
       return resolved;
     }
     if (isMap(node)) {
-      return { kind: 'map', place, entries: this.#entries(document, node, at, path, secret) };
+      return { kind: 'map', place, entries: this.#entries(document, node, at, path) };
     }
     if (isSeq(node)) {
       const items = node.items.map((item, index) =>
@@ -187,7 +187,6 @@ class Reader {
     map: YAMLMap,
     at: (offset: number) => Place,
     path: readonly string[],
-    secret: boolean,
   ): Map<string, Entry> {
     const entries = new Map<string, Entry>();
     const merged: [string, Entry][] = [];

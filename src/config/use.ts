@@ -94,7 +94,7 @@ function pick(
   for (const [name, value] of Object.entries(module)) {
     if (isServiceClass(value) && !classes.has(value)) classes.set(value, name);
   }
-  const names = [...classes.values()];
+  const names = [...classes.values()].sort();
   if (exportName !== undefined) {
     const value = Object.hasOwn(module, exportName) ? module[exportName] : undefined;
     if (isServiceClass(value)) return { Class: value };

@@ -5,15 +5,15 @@ export interface Descriptor extends Disposable {
   readonly fd: number;
   /** A write returns at once, with EAGAIN when there is no room. Otherwise it takes a thread of libuv's pool. */
   readonly nonBlocking: boolean;
-  /** How much is written in one go. */
-  readonly chunkBytes: number;
+  /** How much is written in one go, give or take what rendering adds. */
+  readonly batchBytes: number;
   /** Whether a synchronous write returns in bounded time. */
   writableNow(): boolean;
 }
 
-/** Linux's PIPE_BUF: writes up to this size are atomic on a pipe, also among processes that share it. */
-const PIPE_BUF = 4096;
-const POOL_CHUNK = 64 * 1024;
+/** Below Linux's PIPE_BUF, 4 KiB: such writes are atomic on a pipe, also among processes that share it. */
+const PIPE_BATCH = 3 * 1024;
+const POOL_BATCH = 16 * 1024;
 /** Linux's O_NONBLOCK as /proc shows it. */
 const NONBLOCK = 0o4000;
 
@@ -31,7 +31,7 @@ export function openDescriptor(fd: number): Descriptor {
       return {
         fd: own,
         nonBlocking: true,
-        chunkBytes: PIPE_BUF,
+        batchBytes: PIPE_BATCH,
         writableNow: () => true,
         [Symbol.dispose]: () => closeSync(own),
       };
@@ -46,7 +46,7 @@ export function openDescriptor(fd: number): Descriptor {
   return {
     fd,
     nonBlocking: false,
-    chunkBytes: POOL_CHUNK,
+    batchBytes: POOL_BATCH,
     writableNow: () => stats.isFile() || hasNonBlockingFlag(fd),
     [Symbol.dispose]() {},
   };

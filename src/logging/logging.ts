@@ -47,7 +47,12 @@ export function createLogging(options: LogOptions, target: LogTarget = {}): Logg
       logger[level]({ dropped }, `${dropped} log lines dropped`);
     },
   });
-  const logger = pino(
+  const stream = {
+    write: (line: string) => sink.write(line),
+    // What pino's `logger.flush(callback)` calls.
+    flush: (done: () => void) => void sink.flush().then(done),
+  };
+  const logger: Logger = pino(
     {
       level: options.level,
       ...(options.redact.length > 0 && { redact: options.redact }),
@@ -55,11 +60,7 @@ export function createLogging(options: LogOptions, target: LogTarget = {}): Logg
       mixinMergeStrategy: (line, fields) => (fields === none ? line : { ...fields, ...line }),
       hooks: { logMethod: neverThrowing(() => sink.countUnwritable()) },
     },
-    {
-      write: (line: string) => sink.write(line),
-      // pino's `logger.flush(callback)`.
-      flush: (done: () => void) => void sink.flush().then(done),
-    },
+    stream,
   );
   return {
     logger,

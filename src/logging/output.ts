@@ -5,9 +5,11 @@ import { type Descriptor, openDescriptor } from './descriptor.ts';
 
 /** A log that writes to an output. */
 export interface Source {
-  /** So many bytes of its lines have been written. */
+  /** A line as it is to be written. Called when its turn has come, so that a burst of lines is not held up. */
+  render(line: string): string;
+  /** Lines that were added with so many bytes have been written. */
   written(bytes: number): void;
-  /** So many of its lines, with this many bytes left, will never be written. */
+  /** So many lines, added with so many bytes, will never be written, not wholly at least. */
   lost(lines: number, bytes: number): void;
   /** The output can take nothing any more: the pipe is closed, the terminal is gone. */
   broken(error: Error): void;
@@ -15,11 +17,13 @@ export interface Source {
   exit(): void;
 }
 
-/** Whole lines of one source that are written in one go. Once `buffer` is there, nothing is added to it. */
+/** Whole lines of one source that are written in one go. */
 interface Batch {
   readonly source: Source;
-  readonly lines: string[];
+  lines: string[];
+  /** The length of the lines as they were added. */
   bytes: number;
+  /** The lines as they are written; once it is there, nothing is added to them. */
   buffer?: Buffer;
   /** How much of `buffer` has been written. */
   written: number;
@@ -30,8 +34,8 @@ const passing = new Set(['EAGAIN', 'EINTR', 'EBUSY', 'ENOSPC', 'EDQUOT']);
 
 /** While nothing can be written, the pause between two tries doubles up to this. */
 const MAX_RETRY_MS = 64;
-/** So that a long queue and a fast reader do not hold up the loop: at most 64 KiB into a pipe per turn. */
-const WRITES_PER_TURN = 16;
+/** So that a long queue and a fast reader do not hold up the loop. */
+const TURN_MS = 2;
 /** How long a synchronous flush may hold up the process. */
 const SYNC_LIMIT_MS = 1_000;
 const SYNC_PAUSE_MS = 5;
@@ -83,7 +87,7 @@ class Output {
   /** Queues a line; `bytes` is its length in UTF-8. */
   add(source: Source, line: string, bytes: number): void {
     const last = this.#queue.at(-1);
-    const fits = last?.source === source && last.bytes + bytes <= this.#descriptor.chunkBytes;
+    const fits = last?.source === source && last.bytes + bytes <= this.#descriptor.batchBytes;
     if (fits && last.buffer === undefined) {
       last.lines.push(line);
       last.bytes += bytes;
@@ -142,12 +146,13 @@ class Output {
       this.#writeInPool();
       return;
     }
+    const end = performance.now() + TURN_MS;
     let room = true;
     this.#pumping = true;
-    for (let i = 0; i < WRITES_PER_TURN && room && this.#queue.length > 0; i++) room = this.#writeNext();
+    while (room && this.#queue.length > 0 && performance.now() < end) room = this.#writeNext();
     this.#pumping = false;
-    if (!room) this.#tryLater();
-    else this.#continueNextTurn();
+    if (room) this.#continueNextTurn();
+    else this.#tryLater();
   }
 
   /** What is logged in the rest of this turn is written together. */
@@ -202,10 +207,12 @@ class Output {
     }
     if (bytes === 0) return false;
     batch.written += bytes;
-    if (batch.written === batch.bytes) this.#queue.splice(index, 1);
     this.#retryMs = 1;
     this.#stalled = false;
-    batch.source.written(bytes);
+    if (batch.written === batch.buffer?.length) {
+      this.#queue.splice(index, 1);
+      batch.source.written(batch.bytes);
+    }
     return true;
   }
 
@@ -217,7 +224,7 @@ class Output {
 
   #lose(batch: Batch): void {
     this.#queue.splice(this.#queue.indexOf(batch), 1);
-    batch.source.lost(unwrittenLines(batch), batch.bytes - batch.written);
+    batch.source.lost(unwrittenLines(batch), batch.bytes);
   }
 
   /** Writes until `done`, for `limitMs` at most; not at all where a write might block. */
@@ -247,7 +254,10 @@ export type { Output };
 const sleeper = new Int32Array(new SharedArrayBuffer(4));
 
 function bufferOf(batch: Batch): Buffer {
-  batch.buffer ??= Buffer.from(batch.lines.join(''));
+  if (batch.buffer === undefined) {
+    batch.lines = batch.lines.map((line) => batch.source.render(line));
+    batch.buffer = Buffer.from(batch.lines.join(''));
+  }
   return batch.buffer;
 }
 

@@ -8,7 +8,7 @@ export interface SinkOptions {
   readonly bufferBytes: number;
   readonly flushIntervalMs: number;
   readonly flushTimeoutMs: number;
-  /** pino's line of JSON as it is to be written. */
+  /** pino's line of JSON as it is to be written. Must not throw. */
   readonly render: (line: string) => string;
   /** Logs that lines have been dropped; there is room again. */
   readonly reportDropped: (lines: number) => void;
@@ -40,15 +40,14 @@ export class Sink implements Source {
     return this.#dropped;
   }
 
-  /** Takes a line; never waits. */
+  /** Takes pino's line of JSON; does not wait, except for a fatal one. */
   write(line: string): void {
-    const text = this.#options.render(line);
-    const bytes = Buffer.byteLength(text);
+    const bytes = Buffer.byteLength(line);
     const output = this.#open();
     if (output.error !== undefined) this.#drop(1);
-    else if (line.startsWith(FATAL)) this.#addUrgent(output, text, bytes);
+    else if (line.startsWith(FATAL)) this.#addUrgent(output, line, bytes);
     else if (this.#isInGap() || this.#isFull(bytes)) this.#drop(1);
-    else this.#add(output, text, bytes);
+    else this.#add(output, line, bytes);
     if (this.#closed) this.#writeLate(output);
   }
 
@@ -72,6 +71,10 @@ export class Sink implements Source {
   close(): Promise<void> {
     this.#closing ??= this.flush().then(() => this.#finish());
     return this.#closing;
+  }
+
+  render(line: string): string {
+    return this.#options.render(line);
   }
 
   written(bytes: number): void {
@@ -105,9 +108,9 @@ export class Sink implements Source {
     return this.#waitingBytes > 0 && this.#waitingBytes + bytes > this.#options.bufferBytes;
   }
 
-  #add(output: Output, text: string, bytes: number): void {
+  #add(output: Output, line: string, bytes: number): void {
     this.#waitingBytes += bytes;
-    output.add(this, text, bytes);
+    output.add(this, line, bytes);
     if (this.#options.flushIntervalMs === 0 || this.#waitingBytes >= GATHER_BYTES) output.kick();
     else
       this.#gathering ??= systemClock
@@ -115,10 +118,10 @@ export class Sink implements Source {
         .unref();
   }
 
-  #addUrgent(output: Output, text: string, bytes: number): void {
+  #addUrgent(output: Output, line: string, bytes: number): void {
     while (this.#isFull(bytes) && output.dropNewest(this)) {}
     this.#waitingBytes += bytes;
-    output.addUrgent(this, text, bytes);
+    output.addUrgent(this, line, bytes);
   }
 
   #writeGathered(): void {

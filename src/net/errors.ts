@@ -23,3 +23,19 @@ export class ListenError extends BosunError {
     this.reason = reason;
   }
 }
+
+/** What is wrong with a certificate or a key. */
+export type CertificateFailure = 'missing' | 'unreadable' | 'malformed' | 'encrypted' | 'mismatch';
+
+/** A server's certificate or key cannot be used. */
+export class CertificateError extends BosunError {
+  readonly code = 'ERR_CERTIFICATE';
+  readonly file: string;
+  readonly reason: CertificateFailure;
+
+  constructor(file: string, reason: CertificateFailure, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.file = file;
+    this.reason = reason;
+  }
+}

@@ -23,18 +23,25 @@ export interface ListenOptions {
 export const portNumber = () => z.int().min(0).max(65_535);
 
 /**
- * A server listens on a host and port or on a Unix socket, never both. To be called with the options as given,
- * before the schema fills in the default host and port.
+ * A server listens on a host and port or on a Unix socket, never both. A host and port that are the `defaults`
+ * do not count, so that parsed options can be parsed again.
  *
  * @throws {OptionsError} `ERR_OPTIONS`
  */
-export function refusePathWithPort(owner: string, given: ListenOptions): void {
-  if (given.path === undefined) return;
-  for (const option of ['host', 'port'] as const) {
-    if (given[option] === undefined) continue;
-    const rule = 'cannot be combined with "path": a Unix socket has none';
-    throw new OptionsError(owner, [{ path: [option], rule, received: given[option] }]);
-  }
+export function refusePathWithPort(
+  owner: string,
+  options: ListenOptions,
+  defaults: ListenOptions = {},
+): void {
+  if (options.path === undefined) return;
+  const problems = (['host', 'port'] as const)
+    .filter((option) => options[option] !== undefined && options[option] !== defaults[option])
+    .map((option) => ({
+      path: [option],
+      rule: 'cannot be combined with "path": a Unix socket has none',
+      received: options[option],
+    }));
+  if (problems.length > 0) throw new OptionsError(owner, problems);
 }
 
 /**

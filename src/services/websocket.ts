@@ -4,14 +4,16 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import { z } from 'zod';
-import { formatAddress, portNumber } from '../net/listen.ts';
+import { OptionsError } from '../errors.ts';
+import { portNumber } from '../net/listen.ts';
 import { byteCount, durationMs } from '../options.ts';
-import { type Scope, Service, type StopReason } from '../service.ts';
+import { type Scope, Service, type StopReason, service } from '../service.ts';
+import { HttpService } from './http.ts';
 import { type Closed, encode, type Message, type WebSocketClient } from './websocket/client.ts';
 import { Hub } from './websocket/hub.ts';
 import { Latest } from './websocket/latest.ts';
 import { isAllowedOrigin, originsOption } from './websocket/origins.ts';
-import { refuse, serveUpgrades, type UpgradeServer } from './websocket/upgrades.ts';
+import { listenForUpgrades, mountUpgrades, refuse, type UpgradeSource } from './websocket/upgrades.ts';
 
 export type { Closed, Message, WebSocketClient } from './websocket/client.ts';
 
@@ -24,14 +26,17 @@ export interface Audience {
 interface Live {
   readonly hub: Hub;
   readonly latest: Latest<() => void>;
-  readonly server: UpgradeServer;
-  readonly addresses: readonly string[];
+  readonly upgrades: UpgradeSource;
 }
 
-const shape = {
-  host: z.string().default('127.0.0.1'),
-  /** 0 takes any free port. */
-  port: portNumber(),
+const defaultHost = '127.0.0.1';
+
+const WebSocketOptions = Service.extend({
+  /** The http service to be mounted on. Either this or `port` is needed. */
+  server: service(HttpService).optional(),
+  /** A port to listen on instead, without TLS; 0 takes any free one. */
+  port: portNumber().optional(),
+  host: z.string().min(1).default(defaultHost),
   /** The path of the URL; requests to upgrade on another are answered with 404. */
   path: z.string().startsWith('/').default('/ws'),
   /** Subprotocols; of those that a client offers, the first that is among them is agreed on. */
@@ -56,7 +61,7 @@ const shape = {
   heartbeatIntervalMs: durationMs().default(30_000),
   /** The least time between two values of one key, see `publish`; 0: once per turn of the event loop. */
   coalesceMs: durationMs().default(50),
-};
+});
 
 /**
  * Serves WebSockets. Subclass it:
@@ -79,8 +84,23 @@ const shape = {
  * A stop takes no new clients, closes those there are with 1001, and waits for their closing handshakes and
  * for handlers under way.
  */
-export abstract class WebSocketService extends Service.extend(shape) {
+export abstract class WebSocketService extends WebSocketOptions {
   #live: Live | undefined;
+
+  /** @throws {OptionsError} `ERR_OPTIONS` */
+  constructor(...options: ConstructorParameters<typeof WebSocketOptions>) {
+    super(...options);
+    const { server, port, host } = this.options;
+    const refuseOption = (option: string, rule: string, received: unknown) => {
+      throw new OptionsError(`${new.target.name} "${this.name}"`, [{ path: [option], rule, received }]);
+    };
+    if (server === undefined) {
+      if (port === undefined) refuseOption('port', 'is required when there is no "server"', port);
+      return;
+    }
+    if (port !== undefined) refuseOption('port', 'cannot be combined with "server"', port);
+    if (host !== defaultHost) refuseOption('host', 'cannot be combined with "server"', host);
+  }
 
   /** A client has connected. Its messages are held back until this has settled. */
   protected onConnect(_client: WebSocketClient): Promise<void> | void {}
@@ -102,7 +122,7 @@ export abstract class WebSocketService extends Service.extend(shape) {
   }
 
   override get addresses(): readonly string[] {
-    return this.#live?.addresses ?? [];
+    return this.#live?.upgrades.addresses ?? [];
   }
 
   /**
@@ -140,15 +160,10 @@ export abstract class WebSocketService extends Service.extend(shape) {
         }
       }
     });
-    const server = await this.#serve(hub, scope);
-    this.#live = {
-      hub,
-      latest,
-      server,
-      addresses: [`${formatAddress(server.address, 'ws')}${this.options.path}`],
-    };
+    const upgrades = await this.#upgrades(hub, scope);
+    this.#live = { hub, latest, upgrades };
     scope.defer(() => {
-      server[Symbol.dispose]();
+      upgrades[Symbol.dispose]();
       latest.cancel();
       hub.terminate('stopped');
       this.#live = undefined;
@@ -165,8 +180,7 @@ export abstract class WebSocketService extends Service.extend(shape) {
 
   override async stop({ signal }: StopReason): Promise<void> {
     if (this.#live === undefined) return;
-    const { server, latest, hub } = this.#live;
-    server[Symbol.dispose]();
+    const { latest, hub } = this.#live;
     latest.flush();
     await hub.close(1001, 'going away', signal);
   }
@@ -187,8 +201,8 @@ export abstract class WebSocketService extends Service.extend(shape) {
     return new Hub(handlers, this.options.maxBufferedBytes, log);
   }
 
-  #serve(hub: Hub, scope: Scope): Promise<UpgradeServer> {
-    const { maxPayloadBytes, maxClients, origins, protocols } = this.options;
+  async #upgrades(hub: Hub, scope: Scope): Promise<UpgradeSource> {
+    const { server, host, port, path, maxPayloadBytes, maxClients, origins, protocols } = this.options;
     const handshake = new WebSocketServer({
       noServer: true,
       clientTracking: false,
@@ -205,6 +219,7 @@ export abstract class WebSocketService extends Service.extend(shape) {
         refuse(socket, 403);
       } else handshake.handleUpgrade(request, socket, head, (client) => hub.add(client, request));
     };
-    return serveUpgrades(this.options, onUpgrade, scope);
+    if (server !== undefined) return mountUpgrades(server, path, onUpgrade);
+    return await listenForUpgrades({ host, port }, path, onUpgrade, scope);
   }
 }

@@ -68,7 +68,7 @@ describe('serving', () => {
   });
 
   test.each([
-    [{}, 'option "port" is required'],
+    [{}, 'option "port" is required when there is no "server"'],
     [{ port: 70_000 }, 'option "port" must be at most 65535, received 70000'],
     [{ port: 0, path: 'ws' }, 'option "path"'],
     [{ port: 0, maxPayloadBytes: 0 }, 'option "maxPayloadBytes" must be at least 1, received 0'],

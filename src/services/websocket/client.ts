@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { WebSocket } from 'ws';
+import { formatAddress } from '../../net/listen.ts';
 import { Sequence } from './sequence.ts';
 
 /** What is sent: a string as a text message, bytes as a binary one. */
@@ -41,7 +42,7 @@ export interface ClientOwner {
 export class WebSocketClient {
   /** The request that asked for the connection: its URL, headers and cookies. */
   readonly request: IncomingMessage;
-  /** Where it came from: `127.0.0.1:50123`. */
+  /** Where it came from: `127.0.0.1:50123`; of a Unix socket nothing is known. */
   readonly remote: string;
   /** Its handlers, one after another: while one is under way nothing is read. @internal */
   readonly handlers: Sequence;
@@ -54,7 +55,8 @@ export class WebSocketClient {
   /** @internal */
   constructor(socket: WebSocket, request: IncomingMessage, owner: ClientOwner) {
     this.request = request;
-    this.remote = `${request.socket.remoteAddress}:${request.socket.remotePort}`;
+    const { remoteAddress: host, remotePort: port } = request.socket;
+    this.remote = host === undefined || port === undefined ? 'a Unix socket' : formatAddress({ host, port });
     this.#socket = socket;
     this.#owner = owner;
     this.handlers = new Sequence({

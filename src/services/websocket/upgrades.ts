@@ -1,33 +1,48 @@
-import { createServer, type IncomingMessage, STATUS_CODES } from 'node:http';
+import { createServer } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { type Address, type ListenOptions, listen } from '../../net/listen.ts';
+import { formatAddress, type ListenOptions, listen } from '../../net/listen.ts';
 import type { Scope } from '../../service.ts';
+import { endWith, pathOf } from '../http/answers.ts';
+import type { HttpService, UpgradeHandler } from '../http.ts';
 
-/** Takes over a request to upgrade, as `http.Server` emits it. */
-export type UpgradeHandler = (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
-
-/** A server of its own for WebSockets; plain requests are told to upgrade. It stops listening when disposed of. */
-export interface UpgradeServer extends Disposable {
-  readonly address: Address;
+/** Where upgrade requests come from, until it is disposed of. */
+export interface UpgradeSource extends Disposable {
+  readonly addresses: readonly string[];
 }
 
-/** Serves upgrades on one path; other paths are answered with 404. */
-export async function serveUpgrades(
-  options: ListenOptions & { readonly path: string },
+/** The upgrade requests of one path of an http service. */
+export function mountUpgrades(server: HttpService, path: string, handler: UpgradeHandler): UpgradeSource {
+  const mount = server.mountUpgrade(path, handler);
+  return {
+    /** Asked anew each time: a restart may give the http service another port. */
+    get addresses() {
+      // A Unix socket is written as ws takes it.
+      return server.addresses.map((address) =>
+        address.startsWith('unix:') ? `ws+${address}:${path}` : `${address.replace(/^http/, 'ws')}${path}`,
+      );
+    },
+    [Symbol.dispose]: () => mount[Symbol.dispose](),
+  };
+}
+
+/** The upgrade requests of a port of its own, where plain requests are told to upgrade. */
+export async function listenForUpgrades(
+  { host, port }: ListenOptions,
+  path: string,
   handler: UpgradeHandler,
   { signal, fail }: Scope,
-): Promise<UpgradeServer> {
+): Promise<UpgradeSource> {
   const server = createServer((_request, response) => {
     response.writeHead(426, { connection: 'upgrade, close', upgrade: 'websocket' }).end();
   });
   server.on('upgrade', (request, socket, head) => {
-    if (request.url?.split('?', 1)[0] === options.path) handler(request, socket, head);
+    if (pathOf(request) === path) handler(request, socket, head);
     else refuse(socket, 404);
   });
-  const address = await listen(server, { host: options.host, port: options.port }, signal);
+  const address = await listen(server, { host, port }, signal);
   server.on('error', fail);
   return {
-    address,
+    addresses: [`${formatAddress(address, 'ws')}${path}`],
     [Symbol.dispose]: () => {
       server.close();
       server.closeAllConnections();
@@ -37,7 +52,7 @@ export async function serveUpgrades(
 
 /** Answers a request to upgrade with an error, and closes. */
 export function refuse(socket: Duplex, status: number): void {
-  socket.on('error', () => socket.destroy());
+  socket.on('error', () => {});
   socket.once('finish', () => socket.destroy());
-  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+  endWith(socket, status);
 }

@@ -1,0 +1,36 @@
+import { type IncomingMessage, STATUS_CODES } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { Outgoing } from './messages.ts';
+import { requestId } from './request-id.ts';
+
+/** The path of a request, without its query: what logs may show. */
+export function pathOf({ url = '/' }: IncomingMessage): string {
+  const query = url.indexOf('?');
+  return query === -1 ? url : url.slice(0, query);
+}
+
+/** The body of an answer that the server gives on its own: nothing of the cause is in it. */
+export const errorBody = (status: number, reqId: string) => ({
+  statusCode: status,
+  error: STATUS_CODES[status] ?? 'Error',
+  requestId: reqId,
+});
+
+/** Answers instead of the application. The headers must not have been sent. */
+export function answerError(response: Outgoing, status: number): void {
+  const reqId = requestId(response.req);
+  const body = Buffer.from(JSON.stringify(errorBody(status, reqId)));
+  for (const name of response.getHeaderNames()) response.removeHeader(name);
+  response.writeHead(status, {
+    'content-type': 'application/json; charset=utf-8',
+    'content-length': body.length,
+    'x-request-id': reqId,
+  });
+  response.end(body);
+}
+
+/** An answer where there is no request to answer: it was malformed, too slow, or is an upgrade. */
+export function endWith(socket: Duplex, status: number): void {
+  const reason = STATUS_CODES[status] ?? 'Error';
+  socket.end(`HTTP/1.1 ${status} ${reason}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+}

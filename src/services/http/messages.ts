@@ -1,0 +1,98 @@
+import { IncomingMessage, ServerResponse } from 'node:http';
+import { BodyTooLargeError } from './errors.ts';
+
+/** What a request and its response tell the server that they belong to. */
+export interface Exchange {
+  /** The last chance to decide whether the connection is kept alive. */
+  beforeHead(response: Outgoing): void;
+  /** The response has been sent, or its connection has closed. */
+  closed(response: Outgoing): void;
+  /** A listener of the application threw. */
+  threw(response: Outgoing, error: unknown): void;
+  /** The body got too large and the application does not look after it. */
+  overflowed(response: Outgoing): void;
+}
+
+/**
+ * A request that limits its body and catches what the application's listeners throw: an exception in an event
+ * of a socket would end the process.
+ */
+export class Incoming extends IncomingMessage {
+  #response: Outgoing | undefined;
+  #maxBodyBytes = Number.POSITIVE_INFINITY;
+  #bodyBytes = 0;
+  #overflow: 'none' | 'handled' | 'unhandled' = 'none';
+
+  /** Connects the request with its response. */
+  static open(request: Incoming, response: Outgoing, maxBodyBytes: number): void {
+    request.#response = response;
+    request.#maxBodyBytes = maxBodyBytes;
+  }
+
+  override push(chunk: Buffer | null, encoding?: BufferEncoding): boolean {
+    if (this.#overflow !== 'none') return true;
+    if (chunk !== null) {
+      this.#bodyBytes += chunk.length;
+      if (this.#bodyBytes > this.#maxBodyBytes) {
+        this.destroy(new BodyTooLargeError(this.#maxBodyBytes));
+        return true;
+      }
+    }
+    return super.push(chunk, encoding);
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    if (!(error instanceof BodyTooLargeError)) {
+      super._destroy(error, callback);
+      return;
+    }
+    // The connection stays: the rest of the body is read and dropped, so that the client gets the answer
+    // instead of a reset.
+    this.#overflow = this.listenerCount('error') > 0 ? 'handled' : 'unhandled';
+    process.nextTick(callback, this.#overflow === 'handled' ? error : null);
+  }
+
+  override emit(event: string | symbol, ...args: unknown[]): boolean {
+    const response = this.#response;
+    try {
+      return super.emit(event, ...args);
+    } catch (error) {
+      if (response === undefined) throw error;
+      response.exchange?.threw(response, error);
+      return true;
+    } finally {
+      if (event === 'close' && this.#overflow === 'unhandled' && response !== undefined) {
+        response.exchange?.overflowed(response);
+      }
+    }
+  }
+}
+
+/** A response that reports its end, and catches what the application's listeners throw. */
+export class Outgoing extends ServerResponse<Incoming> {
+  /** Set when the server takes the request. */
+  exchange: Exchange | undefined;
+  /** When the request came, by the service's clock. */
+  since = 0;
+  /** Whether its end has been reported. */
+  done = false;
+
+  // biome-ignore lint/suspicious/noExplicitAny: it has several signatures, all passed on
+  override writeHead(...args: any[]): this {
+    this.exchange?.beforeHead(this);
+    return super.writeHead(...(args as [number]));
+  }
+
+  override emit(event: string | symbol, ...args: unknown[]): boolean {
+    const { exchange } = this;
+    if (exchange === undefined) return super.emit(event, ...args);
+    try {
+      return super.emit(event, ...args);
+    } catch (error) {
+      exchange.threw(this, error);
+      return true;
+    } finally {
+      if (event === 'close') exchange.closed(this);
+    }
+  }
+}
