@@ -86,6 +86,8 @@ export abstract class SocketService extends Service.extend({
 }) {
   readonly #counts = { accepted: 0, refused: 0, broken: 0, failed: 0, failedHandshakes: 0 };
   #running: Running | undefined;
+  /** What `start` waits for. */
+  #step: string | undefined;
 
   /** @throws {OptionsError} `ERR_OPTIONS` */
   constructor(options: z.input<typeof SocketService.schema> = {}) {
@@ -101,6 +103,7 @@ export abstract class SocketService extends Service.extend({
 
   override async start(scope: Scope): Promise<void> {
     const { host, port, path, tls, maxConnections, idleTimeoutMs, writeTimeoutMs } = this.options;
+    this.#step = 'the certificate';
     const server =
       tls === undefined
         ? createServer(socketOptions)
@@ -122,9 +125,13 @@ export abstract class SocketService extends Service.extend({
     scope.defer(() => {
       server.close();
       destroy(running);
+      delete running.address;
     });
     this.#listenTo(running);
-    running.address = await listen(server, path === undefined ? { host, port } : { path }, scope.signal);
+    const target = path === undefined ? { host, port } : { path };
+    this.#step = `listening on ${formatAddress(target)}`;
+    running.address = await listen(server, target, scope.signal);
+    this.#step = undefined;
     server.on('error', (error) => scope.fail(error));
     const watching = watch(connections, { idleTimeoutMs, writeTimeoutMs }, scope.clock);
     scope.defer(() => watching[Symbol.dispose]());
@@ -151,6 +158,7 @@ export abstract class SocketService extends Service.extend({
   }
 
   override waitingFor(): readonly string[] {
+    if (this.#step !== undefined) return [this.#step];
     return this.#running?.connections.describe() ?? [];
   }
 

@@ -88,6 +88,8 @@ export abstract class UdpService extends Service.extend({
 }) {
   readonly #counts = { received: 0, dropped: 0, failed: 0, unsent: 0 };
   #running: Running | undefined;
+  /** What `start` waits for. */
+  #step: string | undefined;
 
   /**
    * Handles one datagram, which is its own to keep. What it throws is logged, at most once a second, and
@@ -129,7 +131,9 @@ export abstract class UdpService extends Service.extend({
     this.#running = running;
     scope.defer(() => close(running));
     this.#receive(running);
+    this.#step = `listening on ${formatAddress({ host, port })}`;
     running.address = await bind(socket, { address: host, port }, scope.signal);
+    this.#step = undefined;
     const counts = this.#counts;
     let lastError: Error | undefined;
     const report = atMostEvery(LOG_EVERY_MS, scope.clock, () =>
@@ -163,6 +167,7 @@ export abstract class UdpService extends Service.extend({
   }
 
   override waitingFor(): readonly string[] {
+    if (this.#step !== undefined) return [this.#step];
     const { inFlight = 0 } = this.#running ?? {};
     return inFlight === 0 ? [] : [`${inFlight} handler${inFlight === 1 ? '' : 's'} of datagrams`];
   }
@@ -228,6 +233,7 @@ function close(running: Running): void {
   if (running.closed) return;
   running.closed = true;
   running.socket.close();
+  delete running.address;
 }
 
 /**
