@@ -567,9 +567,23 @@ describe('stop', () => {
     expect(events).toEqual(['handled', 'stopped']);
   });
 
-  test('drops who does not answer the close frame when the time is up, and names them', async () => {
+  test('cuts off who does not answer the close frame within closeTimeoutMs, and is not held up by them', async () => {
     const clock = new FakeClock();
-    const probe = new Probe({ port: 0, stopTimeoutMs: 5_000 });
+    const probe = new Probe({ port: 0, closeTimeoutMs: 1_000 });
+    const daemon = await entrypoint([probe], { ...quiet, clock });
+    await using raw = await RawPeer.connect(probe.url);
+    const stopped = daemon.stop();
+    expect(await raw.closeCode()).toBe(1001);
+    expect(probe.waitingFor()).toEqual([`1 client (127.0.0.1:${raw.socket.localPort})`]);
+    await clock.advance(1_000);
+    await stopped;
+    expect(await daemon.closed).toMatchObject({ exitCode: 0 });
+    expect(clock.pending).toBe(0);
+  });
+
+  test('is forced when its time is up, cuts everyone off, and names who held it', async () => {
+    const clock = new FakeClock();
+    const probe = new Probe({ port: 0, stopTimeoutMs: 5_000, closeTimeoutMs: Number.POSITIVE_INFINITY });
     const daemon = await entrypoint([probe], { ...quiet, clock });
     await using raw = await RawPeer.connect(probe.url);
     const { localPort } = raw.socket;
@@ -579,7 +593,11 @@ describe('stop', () => {
     await clock.advance(5_000);
     await expect(stopped).rejects.toMatchObject({
       errors: [
-        { code: 'ERR_SERVICE_STOP_FORCED', heldBy: [`1 client (127.0.0.1:${localPort})`], abandoned: false },
+        {
+          code: 'ERR_SERVICE_STOP_FORCED',
+          heldBy: [`1 client (127.0.0.1:${localPort})`],
+          abandoned: false,
+        },
       ],
     });
     expect(await daemon.closed).toMatchObject({ exitCode: 70 });
