@@ -81,7 +81,7 @@ const WebSocketOptions = Service.extend({
  * ```
  *
  * The handlers of one client run one after another, each when the promise of the one before has settled;
- * meanwhile nothing is read from that client. What a handler throws is logged and closes its client with 1011.
+ * meanwhile the client is not read, so that it is held back. What a handler throws is logged and closes its client with 1011.
  *
  * A stop takes no new clients, closes those there are with 1001, and waits for their closing handshakes and
  * for handlers under way.
