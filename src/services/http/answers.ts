@@ -1,6 +1,7 @@
 import { type IncomingMessage, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { Incoming, type Outgoing } from './messages.ts';
+import type { Outgoing } from './messages.ts';
+import { requestId } from './request-id.ts';
 
 /** The path of a request, without its query: what logs may show. */
 export function pathOf({ url = '/' }: IncomingMessage): string {
@@ -9,21 +10,21 @@ export function pathOf({ url = '/' }: IncomingMessage): string {
 }
 
 /** The body of an answer that the server gives on its own: nothing of the cause is in it. */
-export const errorBody = (status: number, requestId: string) => ({
+export const errorBody = (status: number, reqId: string) => ({
   statusCode: status,
   error: STATUS_CODES[status] ?? 'Error',
-  requestId,
+  requestId: reqId,
 });
 
 /** Answers instead of the application. The headers must not have been sent. */
 export function answerError(response: Outgoing, status: number): void {
-  const requestId = Incoming.idOf(response.req);
-  const body = Buffer.from(JSON.stringify(errorBody(status, requestId)));
+  const reqId = requestId(response.req);
+  const body = Buffer.from(JSON.stringify(errorBody(status, reqId)));
   for (const name of response.getHeaderNames()) response.removeHeader(name);
   response.writeHead(status, {
     'content-type': 'application/json; charset=utf-8',
     'content-length': body.length,
-    'x-request-id': requestId,
+    'x-request-id': reqId,
   });
   response.end(body);
 }

@@ -12,6 +12,7 @@ import { Connection } from './connection.ts';
 import { BodyTooLargeError } from './errors.ts';
 import { withLogFields } from './log-fields.ts';
 import { type Exchange, Incoming, Outgoing } from './messages.ts';
+import { requestId } from './request-id.ts';
 
 /** Takes over a connection whose client asks for another protocol; `head` is what it has sent already. */
 export type UpgradeHandler = (request: http.IncomingMessage, socket: Duplex, head: Buffer) => unknown;
@@ -204,7 +205,7 @@ export class HttpServer implements Exchange {
 
   threw(response: Outgoing, error: unknown): void {
     const { req } = response;
-    const fields = { err: error, reqId: Incoming.idOf(req), method: req.method, path: pathOf(req) };
+    const fields = { err: error, reqId: requestId(req), method: req.method, path: pathOf(req) };
     if (response.destroyed || req.socket.destroyed) {
       this.#log.debug(fields, 'a request failed whose client had gone');
     } else if (error instanceof BodyTooLargeError && !response.headersSent) {
@@ -268,7 +269,7 @@ export class HttpServer implements Exchange {
     response.since = this.#clock.now();
     Incoming.open(request, response, this.#options.maxBodyBytes);
     if (this.#declaresTooMuch(request)) answerError(response, 413);
-    else withLogFields({ reqId: Incoming.idOf(request) }, this.#handle, request, response);
+    else withLogFields({ reqId: requestId(request) }, this.#handle, request, response);
   }
 
   readonly #handle = (request: Incoming, response: Outgoing): void => {
@@ -295,7 +296,7 @@ export class HttpServer implements Exchange {
       refuse(socket, status ?? 404);
       return;
     }
-    const reqId = Incoming.idOf(request);
+    const reqId = requestId(request);
     const failed = (error: unknown) => {
       this.#log.error({ err: error, reqId }, `the upgrade of ${pathOf(request)} failed`);
       refuse(socket, 500);
@@ -378,7 +379,7 @@ export class HttpServer implements Exchange {
     const { req, statusCode } = response;
     const path = pathOf(req);
     const fields = {
-      reqId: Incoming.idOf(req),
+      reqId: requestId(req),
       method: req.method,
       path,
       status: statusCode,
