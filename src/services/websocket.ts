@@ -57,6 +57,8 @@ const WebSocketOptions = Service.extend({
    * one that has read everything a message of any length is sent.
    */
   maxBufferedBytes: byteCount().default(1024 * 1024),
+  /** How long a client may take to answer a close; then its connection is cut. */
+  closeTimeoutMs: durationMs().default(2_000),
   /** Between two pings; a client that shows no sign of life from one to the next is dropped. 0: no pings. */
   heartbeatIntervalMs: durationMs().default(30_000),
   /** The least time between two values of one key, see `publish`; 0: once per turn of the event loop. */
@@ -79,7 +81,7 @@ const WebSocketOptions = Service.extend({
  * ```
  *
  * The handlers of one client run one after another, each when the promise of the one before has settled;
- * meanwhile nothing is read from that client. What a handler throws is logged and closes its client with 1011.
+ * meanwhile the client is not read, so that it is held back. What a handler throws is logged and closes its client with 1011.
  *
  * A stop takes no new clients, closes those there are with 1001, and waits for their closing handshakes and
  * for handlers under way.
@@ -189,7 +191,7 @@ export abstract class WebSocketService extends WebSocketOptions {
     return this.#live?.hub.waitingFor() ?? [];
   }
 
-  #hub({ log }: Scope): Hub {
+  #hub(scope: Scope): Hub {
     // Events of a socket may carry the context of whoever caused it, such as another service.
     const inScope = AsyncLocalStorage.snapshot();
     const handlers = {
@@ -198,7 +200,7 @@ export abstract class WebSocketService extends WebSocketOptions {
         inScope(() => this.onMessage(client, data)),
       onClose: (client: WebSocketClient, closed: Closed) => inScope(() => this.onClose(client, closed)),
     };
-    return new Hub(handlers, this.options.maxBufferedBytes, log);
+    return new Hub(handlers, this.options, scope);
   }
 
   async #upgrades(hub: Hub, scope: Scope): Promise<UpgradeSource> {

@@ -389,10 +389,12 @@ describe('heartbeat', () => {
     probe.connect = () => working.promise;
     await using _daemon = await entrypoint([probe], { ...quiet, clock });
     await using peer = await Peer.connect(probe.url);
-    await clock.advance(10_000);
+    // More than a socket reads ahead, so that the pongs behind it are not seen.
+    for (let i = 0; i < 20; i++) peer.socket.send('x'.repeat(60_000));
+    await clock.advance(20_000);
     working.resolve();
     peer.socket.send('still here');
-    expect(await peer.next()).toBe('still here');
+    await probe.until(() => probe.messages.at(-1) === 'still here');
   });
 
   test('0 asks for no sign of life', async () => {
@@ -528,6 +530,7 @@ describe('publish', () => {
     await daemon.stop();
     expect(await peer.next()).toBe('last');
     expect(await peer.closed).toMatchObject({ code: 1001 });
+    expect(clock.pending).toBe(0);
   });
 });
 
@@ -546,7 +549,7 @@ describe('stop', () => {
   });
 
   test('waits for a handler under way', async () => {
-    const probe = new Probe({ port: 0 });
+    const probe = new Probe({ port: 0, closeTimeoutMs: Number.POSITIVE_INFINITY });
     const working = Promise.withResolvers<void>();
     const events: string[] = [];
     probe.message = async () => {
@@ -567,9 +570,23 @@ describe('stop', () => {
     expect(events).toEqual(['handled', 'stopped']);
   });
 
-  test('drops who does not answer the close frame when the time is up, and names them', async () => {
+  test('cuts off who does not answer the close frame within closeTimeoutMs, and is not held up by them', async () => {
     const clock = new FakeClock();
-    const probe = new Probe({ port: 0, stopTimeoutMs: 5_000 });
+    const probe = new Probe({ port: 0, closeTimeoutMs: 1_000 });
+    const daemon = await entrypoint([probe], { ...quiet, clock });
+    await using raw = await RawPeer.connect(probe.url);
+    const stopped = daemon.stop();
+    expect(await raw.closeCode()).toBe(1001);
+    expect(probe.waitingFor()).toEqual([`1 client (127.0.0.1:${raw.socket.localPort})`]);
+    await clock.advance(1_000);
+    await stopped;
+    expect(await daemon.closed).toMatchObject({ exitCode: 0 });
+    expect(clock.pending).toBe(0);
+  });
+
+  test('is forced when its time is up, cuts everyone off, and names who held it', async () => {
+    const clock = new FakeClock();
+    const probe = new Probe({ port: 0, stopTimeoutMs: 5_000, closeTimeoutMs: Number.POSITIVE_INFINITY });
     const daemon = await entrypoint([probe], { ...quiet, clock });
     await using raw = await RawPeer.connect(probe.url);
     const { localPort } = raw.socket;
@@ -579,7 +596,11 @@ describe('stop', () => {
     await clock.advance(5_000);
     await expect(stopped).rejects.toMatchObject({
       errors: [
-        { code: 'ERR_SERVICE_STOP_FORCED', heldBy: [`1 client (127.0.0.1:${localPort})`], abandoned: false },
+        {
+          code: 'ERR_SERVICE_STOP_FORCED',
+          heldBy: [`1 client (127.0.0.1:${localPort})`],
+          abandoned: false,
+        },
       ],
     });
     expect(await daemon.closed).toMatchObject({ exitCode: 70 });

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { WebSocket } from 'ws';
+import type { Clock, Timer } from '../../clock.ts';
 import { formatAddress } from '../../net/listen.ts';
 import { Sequence } from './sequence.ts';
 
@@ -29,6 +30,8 @@ export function encode(message: Message): Encoded {
 /** What a connection needs of the hub that holds it. @internal */
 export interface ClientOwner {
   readonly maxBufferedBytes: number;
+  readonly closeTimeoutMs: number;
+  readonly clock: Clock;
   received(client: WebSocketClient, data: string | Buffer): Promise<void> | undefined;
   sent(): void;
   joined(client: WebSocketClient, room: string): void;
@@ -50,6 +53,7 @@ export class WebSocketClient {
   readonly #owner: ClientOwner;
   readonly #rooms = new Set<string>();
   #open = true;
+  #cutOff: Timer | undefined;
   #bytesReadBefore = -1;
 
   /** @internal */
@@ -72,6 +76,7 @@ export class WebSocketClient {
     socket.on('error', (error) => this.#end({ code: codeOf(error), reason: error.message }));
     socket.on('close', (code, reason) => {
       this.#end({ code, reason: reason.toString() });
+      this.#cutOff?.cancel();
       owner.disconnected(this);
     });
   }
@@ -155,6 +160,7 @@ export class WebSocketClient {
     for (const room of this.#rooms) this.leave(room);
     // The closing handshake need not wait for a handler under way.
     this.#socket.resume();
+    this.#cutOff = this.#owner.clock.setTimer(() => this.#socket.terminate(), this.#owner.closeTimeoutMs);
     this.#owner.ended(this, closed);
   }
 }

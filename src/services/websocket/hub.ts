@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { WebSocket } from 'ws';
-import type { Logger } from '../../service.ts';
+import type { Clock } from '../../clock.ts';
+import type { Logger, Scope } from '../../service.ts';
 import { type ClientOwner, type Closed, type Encoded, WebSocketClient } from './client.ts';
 
 /** What a service does when something happens to a client. @internal */
@@ -10,12 +11,20 @@ export interface Handlers {
   onClose(client: WebSocketClient, closed: Closed): unknown;
 }
 
+/** @internal */
+export interface HubLimits {
+  readonly maxBufferedBytes: number;
+  readonly closeTimeoutMs: number;
+}
+
 /** How many remote ends `waitingFor` names. */
 const NAMED = 3;
 
 /** The clients and rooms of one run of a `WebSocketService`. @internal */
 export class Hub implements ClientOwner {
   readonly maxBufferedBytes: number;
+  readonly closeTimeoutMs: number;
+  readonly clock: Clock;
   /** Those that are served. */
   readonly clients = new Set<WebSocketClient>();
   sentMessages = 0;
@@ -28,10 +37,12 @@ export class Hub implements ClientOwner {
     { readonly handled: () => void; readonly disconnected: () => void; readonly gone: Promise<unknown> }
   >();
 
-  constructor(handlers: Handlers, maxBufferedBytes: number, log: Logger) {
+  constructor(handlers: Handlers, limits: HubLimits, { log, clock }: Pick<Scope, 'log' | 'clock'>) {
     this.#handlers = handlers;
-    this.maxBufferedBytes = maxBufferedBytes;
+    this.maxBufferedBytes = limits.maxBufferedBytes;
+    this.closeTimeoutMs = limits.closeTimeoutMs;
     this.#log = log;
+    this.clock = clock;
   }
 
   /** How many sockets are open, those in their closing handshake included. */
