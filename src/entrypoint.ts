@@ -31,6 +31,8 @@ import { WorkerPool } from './workers/pool.ts';
 
 /** What an entrypoint can be told in a config file. */
 export const settingsSchema = z.strictObject({
+  /** For development: the log level is `debug` at least, and stacks are long (when the process is owned). */
+  debug: z.boolean().default(false),
   log: logSchema.prefault({}),
   workers: z
     .strictObject({
@@ -87,6 +89,8 @@ export interface Outcome {
 
 /** Exit codes after sysexits.h, and the shell's 128 + n. */
 export const exitCodes = { ok: 0, failure: 1, forced: 70, config: 78 } as const;
+
+const DEBUG_STACK_FRAMES = 50;
 
 const signalNumbers: Readonly<Record<StopSignal, number>> = { SIGINT: 2, SIGTERM: 15 };
 
@@ -255,9 +259,11 @@ export class Entrypoint implements AsyncDisposable {
   async #start(): Promise<void> {
     if (this.#stopped !== undefined) throw new EntrypointStopped('the entrypoint has been stopped');
     const begun = this.#clock.now();
-    if (this.#settings.ownsProcess) this.#ownership = ownProcess(this.#processOwner());
+    const { debug, log, ownsProcess } = this.#settings;
+    if (ownsProcess) this.#ownership = ownProcess(this.#processOwner());
+    if (debug && ownsProcess) Error.stackTraceLimit = Math.max(Error.stackTraceLimit, DEBUG_STACK_FRAMES);
     const { createLogging } = await import('./logging/logging.ts');
-    this.#logging = createLogging(this.#settings.log);
+    this.#logging = createLogging(debug && log.level !== 'trace' ? { ...log, level: 'debug' } : log);
     const { logger } = this.#logging;
     const { logEvent } = await import('./logging/lifecycle.ts');
     this.#events.on((event) => logEvent(logger, event));

@@ -155,21 +155,22 @@ export class Conversion {
 
   /** The first alternative that fits; else the one with the fewest problems, which are then reported. */
   #union(schema: z.ZodUnion, node: ConfigNode, spot: Spot): unknown {
-    const attempts = schema.options.map((option) => {
+    const attempts = alternatives(schema, node).map((option) => {
       const problems = new Problems();
       const attempt = new Conversion({ ...this.#options, problems, path: spot.path, skip: [], preset: {} });
       const value = attempt.read(option as z.ZodType, node, spot.unit);
-      return { value, problems, isReference: referenced(innermost(option)) !== undefined, attempt };
+      return { value, problems, isReference: referenced(innermost(option)) !== undefined };
     });
     const good = attempts.filter(({ problems }) => problems.count === 0);
     const chosen = good.find(({ isReference }) => isReference) ?? good[0];
     if (chosen !== undefined) return chosen.value;
     const [best] = attempts.toSorted((a, b) => a.problems.count - b.problems.count);
-    // For a scalar the schema's own report names all the alternatives.
-    if (node.kind !== 'scalar' || best?.isReference) {
-      for (const { problems } of best === undefined ? [] : [best]) this.#problems.addAll(problems);
-    }
-    return best?.value;
+    const reference = attempts.find(({ isReference }) => isReference);
+    // A text that is the name of nothing; of any other scalar the schema's own report names all alternatives.
+    if (node.kind === 'scalar' && reference === undefined) return node.reread ?? node.value;
+    const reported = node.kind === 'scalar' ? reference : best;
+    if (reported !== undefined) this.#problems.addAll(reported.problems);
+    return undefined;
   }
 
   #scalar(schema: z.core.$ZodType, node: ScalarNode, { unit, path }: Spot): unknown {
@@ -215,6 +216,19 @@ function elementOf(schema: z.core.$ZodType, index: number): z.core.$ZodType {
   if (schema instanceof z.ZodArray) return schema.element;
   if (schema instanceof z.ZodTuple) return schema.def.items[index] ?? schema.def.rest ?? z.unknown();
   return z.unknown();
+}
+
+/** The types that a value may be meant for: of objects told apart by an option, those that it fits. */
+function alternatives(schema: z.ZodUnion, node: ConfigNode): readonly z.core.$ZodType[] {
+  if (!(schema instanceof z.ZodDiscriminatedUnion) || node.kind !== 'map') return schema.options;
+  const { discriminator } = schema.def;
+  const given = node.entries.get(discriminator)?.node;
+  if (given?.kind !== 'scalar') return schema.options;
+  const fitting = schema.options.filter((option) => {
+    const type = option instanceof z.ZodObject ? option.shape[discriminator] : undefined;
+    return type !== undefined && z.safeParse(type, given.value).success;
+  });
+  return fitting.length > 0 ? fitting : schema.options;
 }
 
 /** Whether an object takes options that its schema does not name. One that would drop them does not. */

@@ -145,10 +145,7 @@ function define(
     skip: isSupervisor ? ['use', 'services'] : ['use'],
     preset: isSupervisor ? { name, services: [] } : { name },
   });
-  const { services: _, ...options } = conversion.read(Class.schema, { ...node, place }) as Record<
-    string,
-    unknown
-  >;
+  const options = conversion.read(Class.schema, { ...node, place }) as Record<string, unknown>;
   const after = node.entries.get('after')?.node;
   if (after?.kind === 'list') checkAfter(after.items, path, byName, problems);
   return {

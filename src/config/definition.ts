@@ -1,5 +1,6 @@
 import type { Service, ServiceClass } from '../service.ts';
 import type { Conversion } from './convert.ts';
+import { isPlainObject } from './node.ts';
 import type { Place } from './problems.ts';
 
 /** A service as a config defines it: checked, and not constructed yet. */
@@ -35,6 +36,7 @@ export function withReferences(
     const name = references.get(value);
     if (name !== undefined) return replace(name);
     if (Array.isArray(value)) return value.map(visit);
+    if (!isPlainObject(value)) return value;
     return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, visit(item)]));
   };
   return visit({ ...options }) as Record<string, unknown>;

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { AnyServiceClass, ServiceClass } from '../service.ts';
 import { configSettings } from './settings.ts';
 import { innermost, referenced, spell } from './spelling.ts';
-import type { Unit } from './units.ts';
+import { duration, size, type Unit } from './units.ts';
 import { isSupervisorClass } from './use.ts';
 
 /** As much of JSON Schema (draft 2020-12) as is made here. */
@@ -17,8 +17,21 @@ export interface JsonSchemaOptions {
   readonly services: readonly { readonly name: string; readonly Class: ServiceClass }[];
 }
 
-/** What is allowed wherever something else than text is asked for: the environment gives it. */
-const substitution: JsonSchema = { type: 'string', pattern: '\\$\\{' };
+/** Wherever something else than any text is asked for, a text may say that the environment gives it. */
+const substitution: JsonSchema = { $ref: '#/$defs/substitution' };
+
+const amounts = {
+  Ms: {
+    name: 'duration',
+    description: 'A duration: 250ms, 30s, 5m, 1h30m, 2d, infinity; a number is milliseconds.',
+  },
+  Bytes: { name: 'size', description: 'A size: 512, 10kB, 64MiB, infinity; a number is bytes.' },
+} as const;
+
+const amountOf = ({ suffix, pattern }: Unit): JsonSchema => ({
+  description: amounts[suffix].description,
+  anyOf: [{ type: 'number', minimum: 0 }, { type: 'string', pattern }, substitution],
+});
 
 /** The JSON Schema (draft 2020-12) of a config file, for the completion and the checks of editors. */
 export function configJsonSchema(options: JsonSchemaOptions): JsonSchema {
@@ -36,6 +49,9 @@ export function configJsonSchema(options: JsonSchemaOptions): JsonSchema {
     },
     required: ['services'],
     $defs: {
+      substitution: { type: 'string', pattern: '\\$\\{' },
+      duration: amountOf(duration),
+      size: amountOf(size),
       services: {
         description: 'The services by their names.',
         type: 'object',
@@ -119,11 +135,8 @@ class Generator {
     }
     if (schema instanceof z.ZodUnion)
       return { anyOf: schema.options.map((option) => this.#of(option, unit)) };
-    if (unit !== undefined) {
-      return {
-        anyOf: [{ type: 'number', minimum: 0 }, { type: 'string', pattern: unit.pattern }, substitution],
-      };
-    }
+    const isWord = schema instanceof z.ZodLiteral || schema instanceof z.ZodEnum;
+    if (unit !== undefined && !isWord) return { $ref: `#/$defs/${amounts[unit.suffix].name}` };
     const { $schema: _, ...plain } = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' });
     const anyText = plain.type === 'string' && Object.keys(plain).length === 1;
     return anyText || Object.keys(plain).length === 0 ? plain : { anyOf: [plain, substitution] };

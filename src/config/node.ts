@@ -32,6 +32,14 @@ export interface ScalarNode {
   readonly shown: string;
 }
 
+/** Whether it is an object that holds values, and nothing of a class. */
+export function isPlainObject(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== 'object' || value === null) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  // A module of another realm (a test runner's) has another Object.
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
+}
+
 /** What a message says was received. */
 export const shownNode = (node: ConfigNode): string =>
   node.kind === 'map' ? 'a map' : node.kind === 'list' ? 'a list' : node.shown;

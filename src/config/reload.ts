@@ -43,6 +43,7 @@ export class Reloader {
       if (problems === undefined) log.error({ err: error }, 'the reload failed');
       else log.error({ problems }, `the config was not reloaded:\n${renderProblems(problems)}`);
     }
+    log.info('reload ended');
   }
 
   async #apply(entrypoint: Entrypoint, next: Config): Promise<void> {

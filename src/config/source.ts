@@ -17,7 +17,7 @@ import {
 import { preview, toError } from '../errors.ts';
 import { nearest } from '../nearest.ts';
 import { describeThrown } from './module-errors.ts';
-import type { ConfigNode, Entry } from './node.ts';
+import { type ConfigNode, type Entry, isPlainObject } from './node.ts';
 import type { Place, Problems } from './problems.ts';
 import { rereadScalar } from './reread.ts';
 import { isSecretName, secretParts } from './secrets.ts';
@@ -134,7 +134,7 @@ class Reader {
       const items = value.map((item, index) => this.fromValue(item, [...path, String(index)], secret));
       return { kind: 'list', place, items };
     }
-    if (typeof value === 'object' && value !== null && isPlain(value)) {
+    if (isPlainObject(value)) {
       const entries = Object.entries(value)
         .filter(([, item]) => item !== undefined)
         .map(([key, item]): [string, Entry] => [
@@ -248,10 +248,4 @@ class Reader {
     const reread = whole ? rereadScalar(text) : undefined;
     return { kind: 'scalar', place, value: text, shown, ...(reread === undefined ? {} : { reread }) };
   }
-}
-
-function isPlain(value: object): boolean {
-  const prototype: unknown = Object.getPrototypeOf(value);
-  // A module of another realm (a test runner's) has another Object.
-  return prototype === null || Object.getPrototypeOf(prototype) === null;
 }

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { createRequire, registerHooks } from 'node:module';
-import { basename, dirname, resolve } from 'node:path';
+import { basename, dirname, isAbsolute, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { toError } from '../errors.ts';
 import { isServiceClass, type ServiceClass } from '../service.ts';
@@ -77,7 +77,7 @@ function packageFile(specifier: string, configFile: string): string | undefined 
   });
   try {
     const file = createRequire(configFile).resolve(specifier);
-    return file.startsWith('/') ? file : undefined;
+    return isAbsolute(file) ? file : undefined;
   } catch {
     return undefined;
   } finally {

@@ -22,7 +22,8 @@ intensity: { maxFailures: 3, window: infinity }
 services:
   db: { use: ./services.ts#Database, url: "\${URL}" }
   api: { use: ./services.ts#Api, port: "\${PORT:-1}", database: db, replicas: [db], idle: 5m, secure: true,
-         after: [db], limits: { a: { window: 1s, max: 1 } }, retry: { pause: 2s }, buckets: [1s, 5] }
+         after: [db], limits: { a: { window: 1s, max: 1 } }, retry: { pause: 2s }, buckets: [1s, 5], drain: never, maxMs: 5s,
+         tls: { mode: on, renew: 1d, cert: x }, store: memory }
   group: { use: supervisor, strategy: one-for-all, services: { inner: { use: ./services.ts#Database, url: x } } }
 `;
 
@@ -60,6 +61,7 @@ describe('the JSON schema of a config', () => {
     ['an option of the wrong type', '{ use: ./services.ts#Api, port: one }'],
     ['a reference to no service', '{ use: ./services.ts#Api, port: 1, database: nobody }'],
     ['a reference to a service of another class', '{ use: ./services.ts#Api, port: 1, database: api }'],
+    ['another word than the one beside durations', '{ use: ./services.ts#Api, port: 1, drain: ever }'],
     ['an order after no service', '{ use: ./services.ts#Api, port: 1, after: [nobody] }'],
     ['a service without use', '{ port: 1 }'],
     ['the same within a supervisor', '{ use: supervisor, services: { y: { use: ./services.ts#Api } } }'],
@@ -76,6 +78,6 @@ describe('the JSON schema of a config', () => {
     expect(text).toContain('"default":"8MiB"');
     expect(text).toContain('{"enum":["db","api","group","inner"]}');
     expect(text).toContain('{"enum":["db","inner"]}');
-    expect(text).not.toContain('Ms"');
+    expect(text).not.toContain('"idleMs"');
   });
 });

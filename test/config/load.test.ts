@@ -97,6 +97,12 @@ services:
     expect(config.services.map(({ name }) => name)).toEqual(['api', 'group']);
   });
 
+  it('takes a supervisor without services, to which a reload may add some', async () => {
+    using dir = new ConfigDir();
+    const config = await dir.load('services: { group: { use: supervisor, services: {} } }');
+    expect(optionsOf(config, 'group')).toMatchObject({ services: [] });
+  });
+
   it('takes references in arrays', async () => {
     using dir = new ConfigDir();
     const config = await dir.load(`${api('replicas: [a, b]')}
@@ -135,6 +141,13 @@ describe('units', () => {
     ]);
   });
 
+  it('stay in a name that would be that of another option without', async () => {
+    using dir = new ConfigDir();
+    const config = await dir.load(api('maxMs: 2s, maxBytes: 2kB'));
+    expect(optionsOf(config, 'api')).toMatchObject({ maxMs: 2_000, maxBytes: 2_000 });
+    expect(await dir.problems(api('max: 2'))).toMatchObject([{ path: 'services.api.max' }]);
+  });
+
   it('do not belong to the names in a file', async () => {
     using dir = new ConfigDir();
     expect(await dir.problems(api('idleMs: 5'))).toMatchObject([
@@ -143,6 +156,41 @@ describe('units', () => {
         rule: expect.stringContaining('is the name in code'),
         suggestion: 'idle',
       },
+    ]);
+  });
+});
+
+describe('an option of several types', () => {
+  it('takes each of them', async () => {
+    using dir = new ConfigDir();
+    const config = await dir.load(
+      `${api('linger: never, drain: 5s, store: db, tls: { mode: on, renew: 2d, cert: x }')}  db: { use: ./services.ts#Database, url: x }\n`,
+    );
+    const services = compose(config.services);
+    expect(services.get('api')?.options).toMatchObject({
+      linger: 'never',
+      drainMs: 5_000,
+      store: services.get('db'),
+      tls: { mode: 'on', renewMs: 172_800_000, cert: 'x' },
+    });
+    expect(optionsOf(await dir.load(api('drain: never, store: memory')), 'api')).toMatchObject({
+      drainMs: 'never',
+      store: 'memory',
+    });
+  });
+
+  it('names the alternatives, or what is wrong with the one that was meant', async () => {
+    using dir = new ConfigDir();
+    const problems = await dir.problems(
+      api('linger: ever, drain: soon, store: nobody, tls: { mode: on, renew: later, cret: x }'),
+    );
+    expect(problems).toMatchObject([
+      { path: 'services.api.linger', rule: 'must be a number, or must be "never"', received: '"ever"' },
+      { path: 'services.api.drain', rule: expect.stringContaining('must be "never"'), received: '"soon"' },
+      { path: 'services.api.store', rule: expect.stringContaining('names no service'), received: '"nobody"' },
+      { path: 'services.api.tls.cert', rule: 'is required' },
+      { path: 'services.api.tls.renew', received: '"later"' },
+      { path: 'services.api.tls.cret', suggestion: 'cert' },
     ]);
   });
 });
