@@ -10,8 +10,8 @@ export interface Clock {
   /** Milliseconds since the Unix epoch; never goes back, also when the machine's clock is set. */
   now(): number;
   /**
-   * Calls `callback` once after `delayMs`, which may exceed 2^31-1 ms; `Infinity` never calls. 0 calls in a
-   * later turn of the event loop.
+   * Calls `callback` once, when at least `delayMs` have passed. It may exceed 2^31-1 ms; `Infinity` never calls,
+   * and does not keep the process alive. 0 calls in a later turn of the event loop.
    */
   setTimer(callback: () => void, delayMs: number): Timer;
   /**
@@ -29,14 +29,19 @@ class SystemTimer implements Timer {
   #referenced = true;
 
   constructor(callback: () => void, delayMs: number) {
+    if (delayMs === Number.POSITIVE_INFINITY) return;
     const deadline = performance.now() + delayMs;
-    const arm = () => {
-      const left = Math.max(0, deadline - performance.now());
-      const last = left <= MAX_DELAY_MS;
-      this.#handle = setTimeout(last ? callback : arm, last ? left : MAX_DELAY_MS);
+    const arm = (leftMs: number) => {
+      this.#handle = setTimeout(fire, Math.min(Math.ceil(leftMs), MAX_DELAY_MS));
       if (!this.#referenced) this.#handle.unref();
     };
-    arm();
+    const fire = () => {
+      // setTimeout may be early by a fraction of a millisecond.
+      const leftMs = deadline - performance.now();
+      if (leftMs > 0) arm(leftMs);
+      else callback();
+    };
+    arm(delayMs);
   }
 
   cancel(): void {

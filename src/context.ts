@@ -25,7 +25,7 @@ export interface Context {
    * The value of a key, as soon as it is set.
    *
    * @throws {ContextTimeoutError} `ERR_CONTEXT_TIMEOUT` after `timeoutMs`; other waiters wait on.
-   * @throws {ContextClosedError} `ERR_CONTEXT_CLOSED` when the entrypoint shuts down first.
+   * @throws {ContextClosedError} `ERR_CONTEXT_CLOSED` when who asks is stopped first: the service, or the entrypoint.
    * @throws `signal.reason` when the signal aborts.
    */
   get<Key extends string>(key: Key, options?: ContextGetOptions): Promise<ValueOf<Key>>;
@@ -38,25 +38,29 @@ interface Waiter {
 }
 
 /** The store behind every scope's context. @internal */
-export class ContextStore {
+export class ContextStore implements Context {
   readonly #clock: Clock;
   readonly #values = new Map<string, unknown>();
   readonly #waiters = new Map<string, Set<Waiter>>();
-  #closed = false;
+  #closed: Error | undefined;
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  set(key: string, value: unknown): void {
+  set<Key extends string>(key: Key, value: ValueOf<Key>): void {
     this.#values.set(key, value);
     for (const waiter of this.#take(key)) waiter.resolve(value);
   }
 
-  get(key: string, { signal, timeoutMs }: ContextGetOptions = {}): Promise<unknown> {
+  async get<Key extends string>(key: Key, options?: ContextGetOptions): Promise<ValueOf<Key>> {
+    return (await this.#get(key, options)) as ValueOf<Key>;
+  }
+
+  #get(key: string, { signal, timeoutMs }: ContextGetOptions = {}): Promise<unknown> {
     if (signal?.aborted) return Promise.reject(signal.reason);
     if (this.#values.has(key)) return Promise.resolve(this.#values.get(key));
-    if (this.#closed) return Promise.reject(new ContextClosedError(key));
+    if (this.#closed) return Promise.reject(new ContextClosedError(key, this.#closed));
     if (timeoutMs === 0) return Promise.reject(new ContextTimeoutError(key, 0));
     return new Promise((resolve, reject) => {
       const waiters = this.#waiters.get(key) ?? new Set();
@@ -86,10 +90,10 @@ export class ContextStore {
   }
 
   /** Rejects every pending `get`, and later ones for keys that are not set. */
-  close(): void {
-    this.#closed = true;
+  close(reason: Error): void {
+    this.#closed = reason;
     for (const key of [...this.#waiters.keys()]) {
-      for (const waiter of this.#take(key)) waiter.reject(new ContextClosedError(key));
+      for (const waiter of this.#take(key)) waiter.reject(new ContextClosedError(key, reason));
     }
   }
 

@@ -1,9 +1,10 @@
-import { availableParallelism } from 'node:os';
-import { z } from 'zod';
+import type { z } from 'zod';
+import { orAborted } from './abort.ts';
 import { type Clock, systemClock } from './clock.ts';
-import { ContextStore } from './context.ts';
+import { type Context, ContextStore } from './context.ts';
 import {
   EntrypointStopped,
+  HookForcedError,
   ShutdownError,
   StopForcedError,
   StrayError,
@@ -18,50 +19,34 @@ import {
   type ServiceEvent,
 } from './events.ts';
 import type { Logging } from './logging/logging.ts';
-import { logSchema } from './logging/options.ts';
 import { nearest } from './nearest.ts';
-import { durationMs, parseOptions } from './options.ts';
-import { ownProcess, type StopSignal } from './process-guard.ts';
+import { parseOptions } from './options.ts';
+import { ownProcess, type ProcessOwner, type StopSignal } from './process-guard.ts';
 import type { Logger, Service } from './service.ts';
+import { exitCodes, type Outcome, settingsSchema } from './settings.ts';
 import type { Host, ServiceInfo } from './supervisor/host.ts';
 import { Run } from './supervisor/run.ts';
-import { Supervisor, supervisionShape } from './supervisor/supervisor.ts';
-import { checkDependencies, restartClosure, subtree } from './supervisor/tree.ts';
+import { Supervisor } from './supervisor/supervisor.ts';
+import { checkDependencies, checkNames, held, restartClosure, subtree } from './supervisor/tree.ts';
 import { WorkerPool } from './workers/pool.ts';
 
-/** What an entrypoint can be told in a config file. */
-export const settingsSchema = z.strictObject({
-  /** For development: the log level is `debug` at least, and stacks are long (when the process is owned). */
-  debug: z.boolean().default(false),
-  log: logSchema.prefault({}),
-  workers: z
-    .strictObject({
-      /** Default: the number of processors. */
-      threads: z.int().min(1).default(availableParallelism()),
-    })
-    .prefault({}),
-  shutdown: z
-    .strictObject({
-      /** The budget of the whole shutdown; when it is spent, what still runs is forced. */
-      timeoutMs: durationMs().default(30_000),
-      /** Between *not ready any more* and the first stop, so that load balancers take notice. */
-      delayMs: durationMs().default(0),
-    })
-    .prefault({}),
-  ...supervisionShape,
-  /** Whether the process's signals and stray errors are this entrypoint's. */
-  ownsProcess: z.boolean().default(true),
-});
+export { exitCodes, type Outcome, settingsSchema } from './settings.ts';
 
-/** Called and awaited at the turns of the entrypoint's life. */
+/**
+ * Called and awaited at the turns of the entrypoint's life. One that is still not done when the shutdown is
+ * forced is left behind.
+ */
 export interface Hooks {
   /** Before the first service starts; when it throws, nothing is started. */
   readonly preStart?: (entrypoint: Entrypoint) => unknown;
   /** When all services run; when it throws, they are stopped again. */
   readonly postStart?: (entrypoint: Entrypoint) => unknown;
-  /** Before the first service stops; when it throws, that is logged, and the stop goes on. */
+  /**
+   * Before the first service stops; when it throws, that is logged, and the stop goes on. Not called when the
+   * services have not all started.
+   */
   readonly preStop?: (entrypoint: Entrypoint) => unknown;
-  /** When all services have stopped; when it throws, that is logged. */
+  /** When all services have stopped, also after a failed start; when it throws, that is logged. */
   readonly postStop?: (entrypoint: Entrypoint) => unknown;
   /** On SIGHUP; when it throws, that is logged. */
   readonly reload?: (entrypoint: Entrypoint) => unknown;
@@ -76,23 +61,12 @@ export type EntrypointOptions = z.input<typeof settingsSchema> & {
   readonly random?: () => number;
 };
 
-/** How an entrypoint ended. */
-export interface Outcome {
-  /**
-   * 0: clean; 1: a service failed for good, the start failed, or a stop failed; 70: a stop had to be forced;
-   * 128 + n: the third signal, number n, cut it off.
-   */
-  readonly exitCode: number;
-  /** What went wrong, in the order in which it did. */
-  readonly errors: readonly Error[];
-}
-
-/** Exit codes after sysexits.h, and the shell's 128 + n. */
-export const exitCodes = { ok: 0, failure: 1, forced: 70, config: 78 } as const;
-
 const DEBUG_STACK_FRAMES = 50;
 
 const signalNumbers: Readonly<Record<StopSignal, number>> = { SIGINT: 2, SIGTERM: 15 };
+
+/** The name of the supervisor at the root. */
+const ROOT = 'entrypoint';
 
 /**
  * The root of the services: holds them, the log, the worker threads and the context, and owns the process's
@@ -119,19 +93,23 @@ export class Entrypoint implements AsyncDisposable {
   readonly #events: EventHub;
   readonly #context: ContextStore;
   readonly #workers: WorkerPool;
+  /** Aborts when it is to stop; the reason is what `start` rejects with, if it has not ended yet. */
   readonly #stopRequest = new AbortController();
   readonly #force = new AbortController();
   readonly #errors: Error[] = [];
+  /** What went wrong in the shutdown, or in the roll-back of the start. */
+  readonly #stopErrors: Error[] = [];
   #logging: Logging | undefined;
   #ownership: Disposable | undefined;
+  /** The run of the root, once it has started. */
   #run: Run | undefined;
+  /** The start as such; what callers get also waits for the end when it fails. */
+  #starting: Promise<void> | undefined;
   #started: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
-  #ready = false;
+  #phase: 'starting' | 'ready' | 'stopping' | 'closed' = 'starting';
   #signals = 0;
   #failed = false;
-  #aborted = false;
-  #closed = false;
 
   /**
    * @throws {OptionsError} `ERR_OPTIONS`
@@ -146,8 +124,8 @@ export class Entrypoint implements AsyncDisposable {
     this.#clock = clock;
     this.#random = random;
     const { strategy, intensity, backoff } = this.#settings;
-    this.#root = new Supervisor({ name: 'root', services: [...services], strategy, intensity, backoff });
-    checkDependencies(services);
+    this.#root = new Supervisor({ name: ROOT, services: [...services], strategy, intensity, backoff });
+    this.#checkTree();
     this.#events = new EventHub((error) => this.#logging?.logger.error({ err: error }, 'a listener threw'));
     this.#context = new ContextStore(clock);
     this.#workers = new WorkerPool(this.#settings.workers.threads);
@@ -159,13 +137,18 @@ export class Entrypoint implements AsyncDisposable {
   /** Copies of what is known of every service, in start order. */
   get services(): ServiceInfo[] {
     return this.#root.services.map((info) =>
-      info.supervisor === this.#root.name ? { ...info, supervisor: undefined } : info,
+      info.supervisor === ROOT ? { ...info, supervisor: undefined } : info,
     );
   }
 
   /** Whether all services have started and it is not stopping. */
   get ready(): boolean {
-    return this.#ready;
+    return this.#phase === 'ready';
+  }
+
+  /** The values that the services share. */
+  get context(): Context {
+    return this.#context;
   }
 
   /** The entrypoint's logger. Present from `start` on. */
@@ -180,19 +163,20 @@ export class Entrypoint implements AsyncDisposable {
     listener: (event: Type extends BosunEvent['type'] ? EventOf<Type> : BosunEvent) => void,
   ): () => void {
     const all = listener as (event: BosunEvent) => void;
-    return this.#events.on(type === '*' ? all : (event) => event.type === type && all(event));
+    return this.#events.on(type === '*' ? all : (event) => (event.type === type ? all(event) : undefined));
   }
 
   /**
-   * Starts the services; resolves when all run. Every caller gets the same promise. When a start fails, what
-   * had started is stopped again and `closed` resolves with exit code 1.
+   * Starts the services; resolves when all run. Every caller gets the same promise. When a start fails, or
+   * it is stopped meanwhile, what had started is stopped again, and the promise rejects when it has ended.
    *
    * @throws {StartError} `ERR_SERVICE_START`
    * @throws {StartTimeoutError} `ERR_SERVICE_START_TIMEOUT`
    * @throws {EntrypointStopped} `ERR_ENTRYPOINT_STOPPED` when it was stopped meanwhile.
+   * @throws what `preStart` or `postStart` threw.
    */
   start(): Promise<void> {
-    this.#started ??= this.#start();
+    this.#started ??= this.#startOrEnd();
     return this.#started;
   }
 
@@ -203,14 +187,13 @@ export class Entrypoint implements AsyncDisposable {
    * @throws {ShutdownError} `ERR_SHUTDOWN`: all stops that failed or had to be forced.
    */
   stop(cause = 'stop()'): Promise<void> {
-    this.#stopped ??= this.#stop(cause);
+    this.#stopped ??= this.#stop(cause, new EntrypointStopped(`the entrypoint was stopped: ${cause}`));
     return this.#stopped;
   }
 
   /** Skips what a stop under way still waits for: draining ends, what does not stop is forced. */
   abort(cause = 'abort()'): Promise<void> {
-    if (!this.#closed && !this.#aborted) {
-      this.#aborted = true;
+    if (this.#phase !== 'closed' && !this.#force.signal.aborted) {
       this.#emit({ type: 'entrypoint-aborting', cause });
       this.#force.abort(new EntrypointStopped(cause));
     }
@@ -218,15 +201,15 @@ export class Entrypoint implements AsyncDisposable {
   }
 
   /**
-   * Adds a service to the running daemon and starts it.
+   * Adds a service to the running daemon and starts it; before `start`, it is only added.
    *
    * @throws {DuplicateServiceError} `ERR_DUPLICATE_SERVICE`
-   * @throws {MissingDependencyError} `ERR_MISSING_DEPENDENCY`
+   * @throws {MissingDependencyError} `ERR_MISSING_DEPENDENCY`; before `start`, that is left to `start`.
+   * @throws {DependencyCycleError} `ERR_DEPENDENCY_CYCLE`
    * @throws {StartError} `ERR_SERVICE_START`: it was not added.
+   * @throws {ServiceStopped} `ERR_SERVICE_STOPPED`: the daemon is stopping.
    */
   async add(service: Service): Promise<void> {
-    const [, ...present] = subtree(this.#root);
-    checkDependencies([...present.filter((other) => other !== service), service]);
     await this.#root.add(service);
   }
 
@@ -236,6 +219,7 @@ export class Entrypoint implements AsyncDisposable {
    * @throws {UnknownServiceError} `ERR_UNKNOWN_SERVICE`
    * @throws {ServiceInUseError} `ERR_SERVICE_IN_USE` when others depend on it.
    * @throws {ShutdownError} `ERR_SHUTDOWN` when its stop failed or was forced; it is out all the same.
+   * @throws {ServiceStopped} `ERR_SERVICE_STOPPED`: the daemon is stopping.
    */
   async remove(name: string): Promise<void> {
     await this.#supervisorOf(name).remove(name);
@@ -246,6 +230,7 @@ export class Entrypoint implements AsyncDisposable {
    *
    * @throws {UnknownServiceError} `ERR_UNKNOWN_SERVICE`
    * @throws {StartError} `ERR_SERVICE_START`: its restart policy goes on.
+   * @throws {ServiceStopped} `ERR_SERVICE_STOPPED`: the daemon is stopping, or was not started.
    */
   async restart(name: string): Promise<void> {
     await this.#supervisorOf(name).restart(name);
@@ -256,30 +241,47 @@ export class Entrypoint implements AsyncDisposable {
     await this.stop();
   }
 
-  async #start(): Promise<void> {
+  async #startOrEnd(): Promise<void> {
     if (this.#stopped !== undefined) throw new EntrypointStopped('the entrypoint has been stopped');
-    const begun = this.#clock.now();
-    const { debug, log, ownsProcess } = this.#settings;
+    const { debug, ownsProcess } = this.#settings;
     if (ownsProcess) this.#ownership = ownProcess(this.#processOwner());
     if (debug && ownsProcess) Error.stackTraceLimit = Math.max(Error.stackTraceLimit, DEBUG_STACK_FRAMES);
-    const { createLogging } = await import('./logging/logging.ts');
+    this.#starting = this.#start();
+    try {
+      await this.#starting;
+    } catch (thrown) {
+      if (!this.#stopRequest.signal.aborted) this.#fail(toError(thrown));
+      await this.closed;
+      throw this.#stopRequest.signal.reason;
+    }
+  }
+
+  async #start(): Promise<void> {
+    const begun = this.#clock.now();
+    this.#checkTree();
+    const [{ createLogging }, { logEvent }] = await Promise.all([
+      import('./logging/logging.ts'),
+      import('./logging/lifecycle.ts'),
+    ]);
+    const { debug, log } = this.#settings;
     this.#logging = createLogging(debug && log.level !== 'trace' ? { ...log, level: 'debug' } : log);
     const { logger } = this.#logging;
-    const { logEvent } = await import('./logging/lifecycle.ts');
     this.#events.on((event) => logEvent(logger, event));
+    const { signal } = this.#stopRequest;
+    signal.throwIfAborted();
+    this.#emit({ type: 'entrypoint-starting', services: this.services.length });
+    await this.#callHook('preStart');
     const run = new Run(this.#root, this.#host());
-    try {
-      this.#stopRequest.signal.throwIfAborted();
-      this.#emit({ type: 'entrypoint-starting', services: this.services.length });
-      await this.#hooks.preStart?.(this);
-      await run.start(this.#stopRequest.signal);
-      this.#run = run;
-      await this.#hooks.postStart?.(this);
-      this.#stopRequest.signal.throwIfAborted();
-    } catch (thrown) {
-      throw this.#startFailed(thrown);
-    }
-    this.#ready = true;
+    void run.ended.then((end) => {
+      if (end.kind === 'failed') this.#fail(end.error);
+      else this.#stopInBackground('every service has ended');
+    });
+    await run.start(signal);
+    this.#run = run;
+    await this.#callHook('postStart');
+    signal.throwIfAborted();
+    this.#phase = 'ready';
+    this.#stopErrors.length = 0;
     this.#emit({
       type: 'entrypoint-running',
       services: this.services.length,
@@ -288,88 +290,79 @@ export class Entrypoint implements AsyncDisposable {
         this.services.flatMap(({ name, addresses }) => (addresses.length > 0 ? [[name, addresses]] : [])),
       ),
     });
-    void run.ended.then((end) => {
-      if (end.kind === 'failed') this.#fail(end.error);
-      else this.#stopInBackground('every service has ended');
-    });
   }
 
-  #startFailed(thrown: unknown): Error {
-    if (this.#stopRequest.signal.aborted) return toError(this.#stopRequest.signal.reason);
-    // The root's own wrapping says nothing: its services' errors name themselves.
-    const error = toError(
-      thrown instanceof Error && thrown.cause !== undefined && this.#isRoot(thrown) ? thrown.cause : thrown,
-    );
-    this.#failed = true;
-    this.#errors.push(error);
-    this.#emit({ type: 'entrypoint-start-failed', error });
-    this.#stopInBackground('the start failed');
-    return error;
-  }
-
-  #isRoot(error: Error): boolean {
-    return 'service' in error && error.service === this.#root.name;
-  }
-
-  async #stop(cause: string): Promise<void> {
+  async #stop(cause: string, reason: Error): Promise<void> {
     const begun = this.#clock.now();
-    const { delayMs, timeoutMs } = this.#settings.shutdown;
-    const starting = this.#started !== undefined && !this.#ready;
-    this.#ready = false;
-    this.#emit({ type: 'entrypoint-stopping', cause, delayMs: starting ? 0 : delayMs });
-    this.#stopRequest.abort(new EntrypointStopped(`the entrypoint was stopped: ${cause}`));
-    if (delayMs > 0 && !starting && this.#run !== undefined) {
-      await this.#clock.sleep(delayMs, { signal: this.#force.signal }).catch(() => {});
-    }
+    const { timeoutMs } = this.#settings.shutdown;
+    const delayMs = this.#phase === 'ready' ? this.#settings.shutdown.delayMs : 0;
+    this.#phase = 'stopping';
+    this.#emit({ type: 'entrypoint-stopping', cause, delayMs });
+    this.#stopRequest.abort(reason);
     using _budget = this.#clock.setTimer(() => {
       this.#force.abort(new EntrypointStopped(`shutdown.timeoutMs: ${timeoutMs}`));
     }, timeoutMs);
-    await this.#runHook('preStop');
+    if (delayMs > 0) await this.#clock.sleep(delayMs, { signal: this.#force.signal }).catch(() => {});
     // While it starts, the start rolls itself back.
-    await this.#started?.catch(() => {});
-    const errors = (await this.#run?.stop('shutdown', undefined, this.#force.signal)) ?? [];
-    await this.#workers.close(this.#force.signal).catch((error) => errors.push(toError(error)));
-    this.#context.close();
-    await this.#runHook('postStop');
-    this.#errors.push(...errors);
+    await this.#starting?.catch(() => {});
+    if (this.#run !== undefined) {
+      await this.#tryHook('preStop');
+      await this.#run.stop('shutdown');
+    }
+    await this.#workers.close(this.#force.signal).catch((error) => this.#stopErrors.push(toError(error)));
+    this.#context.close(reason);
+    await this.#tryHook('postStop');
+    this.#errors.push(...this.#stopErrors);
     const exitCode = this.#exitCode();
     const durationMs = this.#clock.now() - begun;
-    this.#emit({ type: 'entrypoint-stopped', exitCode, durationMs, errors });
+    this.#emit({ type: 'entrypoint-stopped', exitCode, durationMs, errors: [...this.#stopErrors] });
     await this.#logging?.close();
     this.#finish(exitCode);
-    if (errors.length > 0) throw new ShutdownError(errors);
+    if (this.#stopErrors.length > 0) throw new ShutdownError(this.#stopErrors);
   }
 
   #finish(exitCode: number): void {
-    this.#closed = true;
+    this.#phase = 'closed';
     this.#ownership?.[Symbol.dispose]();
     this.#close({ exitCode, errors: [...this.#errors] });
   }
 
   #exitCode(): number {
-    if (this.#aborted || this.#errors.some((error) => error instanceof StopForcedError))
+    if (this.#force.signal.aborted || this.#errors.some((error) => error instanceof StopForcedError))
       return exitCodes.forced;
     return this.#failed || this.#errors.length > 0 ? exitCodes.failure : exitCodes.ok;
   }
 
   #fail(error: Error): void {
-    if (this.#closed) return;
+    if (this.#phase === 'closed') return;
     this.#failed = true;
     this.#errors.push(error);
-    this.#emit({ type: 'entrypoint-failed', error });
-    this.#stopInBackground(error.message);
+    this.#emit({
+      type: this.#phase === 'starting' ? 'entrypoint-start-failed' : 'entrypoint-failed',
+      error,
+    });
+    this.#stopInBackground(error.message, error);
   }
 
-  #stopInBackground(cause: string): void {
+  #stopInBackground(cause: string, reason?: Error): void {
+    if (reason !== undefined) this.#stopped ??= this.#stop(cause, reason);
     // What goes wrong is in the outcome of `closed`.
     this.stop(cause).catch(() => {});
   }
 
-  async #runHook(hook: 'preStop' | 'postStop'): Promise<void> {
+  async #callHook(name: Exclude<keyof Hooks, 'reload'>): Promise<void> {
+    const hook = this.#hooks[name];
+    if (hook !== undefined) await orAborted((async () => hook(this))(), this.#force.signal);
+  }
+
+  async #tryHook(hook: 'preStop' | 'postStop'): Promise<void> {
     try {
-      await this.#hooks[hook]?.(this);
+      await this.#callHook(hook);
     } catch (thrown) {
-      this.#emit({ type: 'hook-failed', hook, error: toError(thrown) });
+      const { aborted, reason } = this.#force.signal;
+      const error = aborted && thrown === reason ? new HookForcedError(hook, reason) : toError(thrown);
+      if (error instanceof HookForcedError) this.#stopErrors.push(error);
+      this.#emit({ type: 'hook-failed', hook, error });
     }
   }
 
@@ -377,9 +370,16 @@ export class Entrypoint implements AsyncDisposable {
     this.#events.emit({ ...event, at: this.#clock.now() });
   }
 
+  /** @throws what the constructor throws. */
+  #checkTree(): void {
+    checkNames([this.#root]);
+    checkDependencies(held(this.#root));
+  }
+
   #host(): Host {
     const { logger } = this.#logging as Logging;
     return {
+      root: this.#root,
       clock: this.#clock,
       context: this.#context,
       workers: this.#workers,
@@ -387,7 +387,8 @@ export class Entrypoint implements AsyncDisposable {
       random: this.#random,
       loggerFor: (service) => logger.child({ service }),
       emit: (event) => {
-        if (!('service' in event && event.service === this.#root.name)) this.#emit(event);
+        if (event.type === 'service-stop-failed' && !this.ready) this.#stopErrors.push(event.error);
+        this.#emit(event);
       },
       restarted: (services) => void this.#restartDependents(services),
     };
@@ -404,26 +405,20 @@ export class Entrypoint implements AsyncDisposable {
     }
   }
 
+  /** @throws {UnknownServiceError} `ERR_UNKNOWN_SERVICE` */
   #supervisorOf(name: string): Supervisor {
     const services = subtree(this.#root);
-    const found = services.find(
-      (service) =>
-        service instanceof Supervisor &&
-        service.services.some((info) => info.name === name && info.supervisor === service.name),
-    );
-    if (found instanceof Supervisor) return found;
-    throw new UnknownServiceError(
-      name,
-      nearest(
-        name,
-        services.map((service) => service.name),
-      ),
-    );
+    const isParent = (service: Service): service is Supervisor =>
+      service instanceof Supervisor && held(service).some((child) => child.name === name);
+    const parent = services.find(isParent);
+    if (parent !== undefined) return parent;
+    const names = services.slice(1).map((service) => service.name);
+    throw new UnknownServiceError(name, nearest(name, names));
   }
 
-  #processOwner() {
+  #processOwner(): ProcessOwner {
     return {
-      onStopSignal: (signal: StopSignal) => {
+      onStopSignal: (signal) => {
         this.#signals += 1;
         if (this.#signals === 1) this.#stopInBackground(signal);
         else if (this.#signals === 2) this.abort(`second ${signal}`).catch(() => {});
@@ -439,9 +434,7 @@ export class Entrypoint implements AsyncDisposable {
           }
         })();
       },
-      onStrayError: (kind: 'unhandledRejection' | 'uncaughtException', error: Error) => {
-        this.#fail(new StrayError(kind, error));
-      },
+      onStrayError: (kind, error) => this.#fail(new StrayError(kind, error)),
     };
   }
 }

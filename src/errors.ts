@@ -106,7 +106,7 @@ export class StartTimeoutError extends BosunError {
   }
 }
 
-/** A service's `stop`, one of its tasks or one of its clean-ups threw while it was stopped. */
+/** A service's `stop`, or one of its clean-ups, threw. */
 export class StopError extends BosunError {
   readonly code = 'ERR_SERVICE_STOP';
   readonly service: string;
@@ -166,6 +166,17 @@ export class ServiceStopped extends BosunError {
 /** The entrypoint was stopped before its start had finished. */
 export class EntrypointStopped extends BosunError {
   readonly code = 'ERR_ENTRYPOINT_STOPPED';
+}
+
+/** A hook was still not done when the shutdown was forced: it was left behind. */
+export class HookForcedError extends BosunError {
+  readonly code = 'ERR_HOOK_FORCED';
+  readonly hook: string;
+
+  constructor(hook: string, cause: Error) {
+    super(`the ${hook} hook was left behind: ${cause.message}`, { cause });
+    this.hook = hook;
+  }
 }
 
 /** A state was to follow one that it cannot follow: a defect in the caller, never retried. */
@@ -269,13 +280,13 @@ export class ContextTimeoutError extends BosunError {
   }
 }
 
-/** The context closed, at shutdown, before the key was set. */
+/** Who waited for a context key has ended, or the entrypoint has, before the key was set. */
 export class ContextClosedError extends BosunError {
   readonly code = 'ERR_CONTEXT_CLOSED';
   readonly key: string;
 
-  constructor(key: string) {
-    super(`context key "${key}" was never set: the entrypoint is shutting down`);
+  constructor(key: string, cause: Error) {
+    super(`context key "${key}" was not set in time: ${cause.message}`, { cause });
     this.key = key;
   }
 }

@@ -72,7 +72,8 @@ export type BosunEvent = (ServiceEvent | EntrypointEvent) & { readonly at: numbe
 /** The event of one type. */
 export type EventOf<Type extends BosunEvent['type']> = Extract<BosunEvent, { readonly type: Type }>;
 
-type Listener = (event: BosunEvent) => void;
+/** What a listener returns is ignored, but for a promise's rejection, which counts as thrown. */
+type Listener = (event: BosunEvent) => unknown;
 
 /** Subscribers of events. One that throws disturbs neither the others nor the emitter. @internal */
 export class EventHub {
@@ -86,7 +87,8 @@ export class EventHub {
   emit(event: BosunEvent): void {
     for (const listener of [...this.#listeners]) {
       try {
-        listener(event);
+        const result = listener(event);
+        if (result instanceof Promise) result.catch(this.#onListenerError);
       } catch (error) {
         this.#onListenerError(error);
       }

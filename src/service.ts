@@ -268,8 +268,8 @@ export function referencedClass(schema: z.core.$ZodType): AnyServiceClass | unde
   return references.get(schema);
 }
 
-/** The services among a service's options, however deep in arrays and plain objects: its dependencies. */
-export function dependenciesOf(of: Service): ReadonlySet<Service> {
+/** The services in a service's options, however deep in arrays and plain objects. */
+export function servicesIn(options: object): ReadonlySet<Service> {
   const found = new Set<Service>();
   const seen = new Set<object>();
   const visit = (value: unknown) => {
@@ -279,7 +279,7 @@ export function dependenciesOf(of: Service): ReadonlySet<Service> {
     else if (Array.isArray(value)) value.forEach(visit);
     else if (isPlain(value)) Object.values(value).forEach(visit);
   };
-  visit({ ...of.options });
+  visit(options);
   return found;
 }
 
@@ -289,6 +289,6 @@ function isPlain(value: object): boolean {
 }
 
 function defaultName(Class: { readonly name: string }): string {
-  const base = Class.name.replace(/(?<=.)Service$/, '');
+  const base = Class.name.replace(/(?<=.)Service$/, '').replace(/[^\p{L}\p{N}_]/gu, '');
   return base.replace(/([a-z\d])([A-Z])|([A-Z]+)(?=[A-Z][a-z])/g, '$1$3-$2').toLowerCase() || 'service';
 }

@@ -1,28 +1,32 @@
 import { toError } from '../errors.ts';
 import { type Service, type ServiceState, type StopReason, transition } from '../service.ts';
 import type { Host } from './host.ts';
-import type { Recovery } from './recovery.ts';
+import type { Lane } from './lane.ts';
 import { FailureWindow, type Intensity } from './restart-policy.ts';
 import { Run, type RunEnd } from './run.ts';
 
 /** What a supervisor knows of one of its services. @internal */
 export class Child {
   readonly service: Service;
+  /** Where its restarts happen: its own, or that of its group. */
+  readonly lane: Lane<Child>;
   /** Its own budget; used when it is not critical, so that it cannot spend the others'. */
   readonly window: FailureWindow;
-  restarts = 0;
+  /** Whether it is to run, as soon as it can. */
+  wanted = false;
+  /** How its last run, or start, ended by itself, until that has been dealt with. */
+  end: RunEnd | undefined;
   /** Failures in a row; a healthy run sets it back. */
   attempts = 0;
+  restarts = 0;
   lastError: Error | undefined;
-  /** The recovery that this child is part of at present. */
-  recovery: Recovery | undefined;
   #state: ServiceState = { status: 'created' };
   #run: Run | undefined;
-  #stopping: Promise<Error[]> | undefined;
-  #busy: Promise<unknown> = Promise.resolve();
+  #startedBefore = false;
 
-  constructor(service: Service, intensity: Intensity) {
+  constructor(service: Service, lane: Lane<Child>, intensity: Intensity) {
     this.service = service;
+    this.lane = lane;
     this.window = new FailureWindow(intensity);
   }
 
@@ -34,94 +38,108 @@ export class Child {
     return this.#state;
   }
 
-  /** Whether it is down and nothing is under way that would start it. */
+  get running(): boolean {
+    return this.#state.status === 'running';
+  }
+
+  get down(): boolean {
+    return this.wanted && !this.running;
+  }
+
+  /** Whether it has ended and is not to be started again. */
   get ended(): boolean {
     const { status } = this.#state;
-    return this.recovery === undefined && (status === 'stopped' || status === 'failed');
+    return !this.wanted && (status === 'stopped' || status === 'failed');
+  }
+
+  /** Where it can be reached, while it runs. */
+  get addresses(): readonly string[] {
+    if (!this.running) return [];
+    try {
+      return [...this.service.addresses];
+    } catch {
+      return []; // A service's own code: what it throws here is no reason to fail.
+    }
   }
 
   become(state: ServiceState): void {
     this.#state = transition(this.name, this.#state, state);
   }
 
-  /** Starts a run; `onEnd` is called when it ends by itself while it is running. */
+  /** It is to run, and has no past: the next failure is the first. */
+  renew(): void {
+    this.wanted = true;
+    this.end = undefined;
+    this.attempts = 0;
+    this.window.clear();
+  }
+
+  /** Another child's end has stopped it: OTP starts it again, also when it had finished, but for a temporary. */
+  joinRestart(): void {
+    const { restart } = this.service.options;
+    this.wanted = restart !== 'never' && (this.wanted || this.#state.status === 'stopped');
+  }
+
+  /**
+   * Starts a run; `onEnd` is called when it ends by itself while it is running.
+   *
+   * @throws what `Run.start` throws.
+   */
   async start(host: Host, signal: AbortSignal, onEnd: (end: RunEnd) => void): Promise<void> {
     const { clock } = host;
     const begun = clock.now();
+    const again = this.#startedBefore;
+    this.end = undefined;
     this.become({ status: 'starting', since: begun });
     host.emit({ type: 'service-starting', service: this.name });
     const run = new Run(this.service, host);
-    this.#run = run;
     try {
       await run.start(signal);
     } catch (thrown) {
-      const error = toError(thrown);
-      this.#run = undefined;
-      if (signal.aborted) {
-        this.become({ status: 'stopping', since: clock.now() });
-        this.become({ status: 'stopped', since: clock.now() });
+      const since = clock.now();
+      if (signal.aborted && thrown === signal.reason) {
+        this.become({ status: 'stopping', since });
+        this.become({ status: 'stopped', since });
+        const durationMs = since - begun;
+        host.emit({ type: 'service-stopped', service: this.name, reason: 'rollback', durationMs });
       } else {
+        const error = toError(thrown);
         this.lastError = error;
-        this.become({ status: 'failed', since: clock.now(), error });
+        this.become({ status: 'failed', since, error });
         host.emit({ type: 'service-start-failed', service: this.name, error });
       }
-      throw error;
+      throw thrown;
+    } finally {
+      this.#startedBefore = true;
     }
-    const now = clock.now();
-    this.become({ status: 'running', since: now });
-    host.emit({
-      type: 'service-running',
-      service: this.name,
-      durationMs: now - begun,
-      addresses: this.service.addresses,
-    });
+    this.#run = run;
+    const since = clock.now();
+    this.become({ status: 'running', since });
+    if (again) this.restarts += 1;
+    const { addresses } = this;
+    host.emit({ type: 'service-running', service: this.name, durationMs: since - begun, addresses });
     void run.ended.then((end) => {
-      if (this.#run === run && this.#state.status === 'running') onEnd(end);
+      if (this.#run === run && this.running) onEnd(end);
     });
   }
 
-  /** Stops the run, if there is one; who comes while it is being stopped gets the same promise. */
-  stop(host: Host, kind: StopReason['kind'], error: Error | undefined, force: AbortSignal): Promise<Error[]> {
+  /** Ends the run, if there is one. What went wrong is the result. */
+  async stop(host: Host, kind: StopReason['kind'], error?: Error): Promise<Error[]> {
     const run = this.#run;
-    if (run === undefined) return Promise.resolve([]);
-    this.#stopping ??= this.#stop(run, host, kind, error, force).finally(() => {
-      this.#stopping = undefined;
-    });
-    return this.#stopping;
-  }
-
-  async #stop(
-    run: Run,
-    host: Host,
-    kind: StopReason['kind'],
-    error: Error | undefined,
-    force: AbortSignal,
-  ): Promise<Error[]> {
+    this.end = undefined;
+    if (run === undefined) return [];
     const begun = host.clock.now();
     this.become({ status: 'stopping', since: begun });
     host.emit({ type: 'service-stopping', service: this.name, reason: kind });
-    const errors = await run.stop(kind, error, force);
+    const errors = await run.stop(kind, error);
     this.#run = undefined;
-    const now = host.clock.now();
+    const since = host.clock.now();
     this.become(
       kind === 'failure' && error !== undefined
-        ? { status: 'failed', since: now, error }
-        : { status: 'stopped', since: now },
+        ? { status: 'failed', since, error }
+        : { status: 'stopped', since },
     );
-    for (const each of errors) host.emit({ type: 'service-stop-failed', service: this.name, error: each });
-    host.emit({ type: 'service-stopped', service: this.name, reason: kind, durationMs: now - begun });
+    host.emit({ type: 'service-stopped', service: this.name, reason: kind, durationMs: since - begun });
     return errors;
-  }
-
-  /** Runs an operation after those before it have ended: restart, removal, retirement. */
-  exclusively<Result>(operation: () => Promise<Result>): Promise<Result> {
-    const result = this.#busy.then(operation);
-    this.#busy = result.catch(() => {});
-    return result;
-  }
-
-  /** Resolves when no operation is under way. */
-  async idle(): Promise<void> {
-    await this.#busy;
   }
 }

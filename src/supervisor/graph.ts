@@ -56,42 +56,48 @@ export function restrictedTo<Node>(graph: Graph<Node>, nodes: ReadonlySet<Node>)
 
 /**
  * Visits every node once, each as soon as the visits of what it depends on have settled; independent ones run
- * side by side. A visit that rejects does not keep the others from theirs.
+ * side by side. A visit that rejects does not keep the others from theirs. When `hurry` aborts, the order no
+ * longer counts: all that has not begun begins.
  *
- * @returns what the visits rejected with, in the order of the graph.
+ * @throws the first rejection, when all visits have settled.
  */
 export async function visitInOrder<Node>(
   graph: Graph<Node>,
   visit: (node: Node) => Promise<void>,
-): Promise<unknown[]> {
-  const waitingOn = new Map<Node, number>();
+  hurry?: AbortSignal,
+): Promise<void> {
   const dependents = reversed(graph);
-  const failures = new Map<Node, unknown>();
+  const waitingOn = new Map<Node, number>();
+  const begun = new Set<Node>();
+  const failures: unknown[] = [];
   await new Promise<void>((resolve) => {
     let left = graph.size;
-    if (left === 0) resolve();
+    const begin = (node: Node) => {
+      if (begun.has(node)) return;
+      begun.add(node);
+      void visit(node)
+        .catch((error) => failures.push(error))
+        .then(() => settled(node));
+    };
+    const beginAll = () => [...graph.keys()].forEach(begin);
     const settled = (node: Node) => {
       left -= 1;
-      if (left === 0) resolve();
+      if (left === 0) {
+        hurry?.removeEventListener('abort', beginAll);
+        resolve();
+      }
       for (const dependent of dependents.get(node) ?? []) {
         const count = (waitingOn.get(dependent) ?? 0) - 1;
         waitingOn.set(dependent, count);
         if (count === 0) begin(dependent);
       }
     };
-    const begin = (node: Node) => {
-      visit(node).then(
-        () => settled(node),
-        (error) => {
-          failures.set(node, error);
-          settled(node);
-        },
-      );
-    };
+    if (left === 0) resolve();
+    else hurry?.addEventListener('abort', beginAll);
     for (const [node, dependencies] of graph) {
       waitingOn.set(node, [...dependencies].filter((dependency) => graph.has(dependency)).length);
     }
-    for (const node of graph.keys()) if (waitingOn.get(node) === 0) begin(node);
+    for (const node of graph.keys()) if (hurry?.aborted || waitingOn.get(node) === 0) begin(node);
   });
-  return [...graph.keys()].flatMap((node) => (failures.has(node) ? [failures.get(node)] : []));
+  if (failures.length > 0) throw failures[0];
 }

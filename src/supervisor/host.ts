@@ -9,11 +9,13 @@ export interface Host {
   readonly clock: Clock;
   readonly context: ContextStore;
   readonly workers: Workers;
+  /** The supervisor that holds all services. */
+  readonly root: Service;
   /** A number in [0, 1), for jitter. */
   random(): number;
   loggerFor(service: string): Logger;
   emit(event: ServiceEvent | EntrypointEvent): void;
-  /** Aborts when every stop under way has to end now: a second signal, or the shutdown's budget is spent. */
+  /** Aborts when every stop under way has to end now: a second signal, or a budget is spent. */
   readonly force: AbortSignal;
   /** These services have been restarted, together, and are running again. */
   restarted(services: ReadonlySet<Service>): void;
@@ -25,7 +27,7 @@ export interface ServiceInfo {
   /** The name of its class. */
   readonly type: string;
   readonly state: ServiceState;
-  /** How often it has been started again after a failure or an end. */
+  /** How often it has been started again, whoever asked for that. */
   readonly restarts: number;
   /** The last error it failed with, also when it has recovered since. */
   readonly lastError: Error | undefined;

@@ -25,7 +25,7 @@ export type RestartBackoff = z.output<typeof restartBackoffSchema>;
 /** The failures within the last `windowMs`. */
 export class FailureWindow {
   readonly #intensity: Intensity;
-  #times: number[] = [];
+  readonly #times: number[] = [];
 
   constructor(intensity: Intensity) {
     this.#intensity = intensity;
@@ -33,9 +33,11 @@ export class FailureWindow {
 
   /** Counts a failure at `now`. Returns whether the budget is exhausted by it. */
   record(now: number): boolean {
-    this.#times = this.#times.filter((time) => now - time < this.#intensity.windowMs);
+    const { maxFailures, windowMs } = this.#intensity;
+    const expired = this.#times.findIndex((time) => now - time < windowMs);
+    this.#times.splice(0, expired < 0 ? this.#times.length : expired);
     this.#times.push(now);
-    return this.#times.length > this.#intensity.maxFailures;
+    return this.#times.length > maxFailures;
   }
 
   get count(): number {
@@ -43,12 +45,14 @@ export class FailureWindow {
   }
 
   clear(): void {
-    this.#times = [];
+    this.#times.length = 0;
   }
 }
 
 /** The pause before the `attempt`th restart in a row (from 1); `random` is in [0, 1). */
 export function pauseBefore(attempt: number, backoff: RestartBackoff, random: () => number): number {
-  const bound = Math.min(backoff.maxPauseMs, backoff.pauseMs * backoff.factor ** (attempt - 1));
+  // The power becomes Infinity in time, and 0 * Infinity would be no number.
+  const growth = Math.min(backoff.factor ** (attempt - 1), Number.MAX_VALUE);
+  const bound = Math.min(backoff.maxPauseMs, backoff.pauseMs * growth);
   return backoff.jitter === 'full' ? bound * random() : bound;
 }

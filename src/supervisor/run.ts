@@ -1,6 +1,8 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { orAborted } from '../abort.ts';
 import type { Context } from '../context.ts';
 import {
+  ContextClosedError,
   ServiceStopped,
   ShutdownError,
   StartError,
@@ -11,6 +13,7 @@ import {
 } from '../errors.ts';
 import type { Logger, Scope, Service, StopReason } from '../service.ts';
 import type { Host } from './host.ts';
+import { height, held } from './tree.ts';
 
 /** How a run ended by itself. */
 export type RunEnd =
@@ -45,9 +48,10 @@ export class Run {
   readonly #tasks = new Map<Promise<void>, string>();
   readonly #keysWaitedFor = new Map<symbol, string>();
   readonly #cleanUps: (() => unknown)[] = [];
-  #cleanedUp = false;
+  /** The service's method that is under way, for the report of what held it. */
+  #calling: string | undefined;
+  #cleaningUp = false;
   #logger: Logger | undefined;
-  #started: Promise<void> | undefined;
 
   constructor(service: Service, host: Host) {
     this.service = service;
@@ -64,96 +68,44 @@ export class Run {
    */
   async start(signal: AbortSignal): Promise<void> {
     const { name, options } = this.service;
+    const { startTimeoutMs, stopTimeoutMs } = options;
     signal.throwIfAborted();
     const scope = this.#scope();
     runsByScope.set(scope, this);
-    const cut = Promise.withResolvers<never>();
-    const onAbort = () => cut.reject(signal.reason);
-    signal.addEventListener('abort', onAbort, { once: true });
-    const timer =
-      options.startTimeoutMs === Number.POSITIVE_INFINITY
-        ? undefined
-        : this.host.clock.setTimer(
-            () => cut.reject(new StartTimeoutError(name, options.startTimeoutMs, this.#waitingFor())),
-            options.startTimeoutMs,
-          );
+    const overdue = Promise.withResolvers<never>();
+    let timeout: StartTimeoutError | undefined;
+    using _timer = this.host.clock.setTimer(() => {
+      timeout = new StartTimeoutError(name, startTimeoutMs, this.#heldBy());
+      overdue.reject(timeout);
+    }, startTimeoutMs);
+    this.#calling = 'start()';
     const started = currentRun.run(this, async () => this.service.start(scope));
-    this.#started = started;
-    started.catch(() => {});
     try {
-      await Promise.race([started, this.#failedEarly(), cut.promise]);
-    } catch (error) {
-      timer?.cancel();
-      signal.removeEventListener('abort', onAbort);
-      await this.#rollBack(started, error);
-      if (signal.aborted) throw signal.reason;
-      throw error instanceof StartTimeoutError ? error : new StartError(name, toError(error));
+      await orAborted(Promise.race([started, this.#failedEarly(started), overdue.promise]), signal);
+      this.#calling = undefined;
+    } catch (thrown) {
+      const error = signal.aborted ? undefined : toError(thrown);
+      // A start that has been given up may still succeed; then there is something to stop.
+      const limitMs = Math.min(startTimeoutMs, stopTimeoutMs);
+      await this.#windDown('rollback', error, limitMs, async (reason) => {
+        const succeeded = await started.then(
+          () => true,
+          () => false,
+        );
+        if (succeeded) await this.#callStop(reason);
+      });
+      if (error === undefined) throw signal.reason;
+      throw error === timeout ? error : new StartError(name, error);
     }
-    timer?.cancel();
-    signal.removeEventListener('abort', onAbort);
   }
 
   /**
    * Ends a started run: aborts the scope, calls the service's `stop`, awaits its tasks, runs the clean-ups.
    * Never rejects; what went wrong is the result.
    */
-  async stop(kind: StopReason['kind'], error: Error | undefined, force: AbortSignal): Promise<Error[]> {
-    const { name } = this.service;
-    const { clock } = this.host;
-    const timeoutMs = this.service.options.stopTimeoutMs;
-    const begun = clock.now();
-    const forcedFromTheStart = force.aborted;
-    const errors: Error[] = [];
-    const forced = new AbortController();
-    let why = '';
-    let heldBy: readonly string[] = [];
-    const forceNow = (reason: string) => {
-      if (forced.signal.aborted) return;
-      why = reason;
-      heldBy = this.#heldBy(stopping);
-      forced.abort(new ServiceStopped(name, reason));
-    };
-    let stopping = true;
-    this.#abort.abort(new ServiceStopped(name, kind));
-    const reason: StopReason = { kind, error, signal: forced.signal };
-    const stopped = currentRun
-      .run(this, async () => this.service.stop(reason))
-      .then(
-        () => {
-          stopping = false;
-        },
-        (thrown) => {
-          stopping = false;
-          // A supervisor's stop carries the errors of its services: they stand for themselves.
-          if (thrown instanceof ShutdownError) errors.push(...thrown.errors);
-          else errors.push(new StopError(name, toError(thrown)));
-        },
-      );
-    const all = Promise.all([stopped, this.#settledTasks()]).then(() => this.#cleanUp(errors));
-    const onForce = () => forceNow(toError(force.reason).message);
-    const timer =
-      timeoutMs === Number.POSITIVE_INFINITY
-        ? undefined
-        : clock.setTimer(() => forceNow(`stopTimeoutMs: ${timeoutMs}`), timeoutMs);
-    if (force.aborted) onForce();
-    else force.addEventListener('abort', onForce, { once: true });
-
-    const settled = await Promise.race([all.then(() => true), aborted(forced.signal).then(() => false)]);
-    timer?.cancel();
-    force.removeEventListener('abort', onForce);
-    if (!settled) {
-      // The clean-ups of a hung stop still have to run: they are what closes its sockets.
-      void this.#cleanUp(errors);
-      const done = await this.#within(all, FORCED_GRACE_MS);
-      // One whose turn comes when the force is already on, and that ends at once, was not held by anything.
-      if (!done || !forcedFromTheStart) {
-        const left = done ? heldBy : this.#heldBy(stopping);
-        errors.push(
-          new StopForcedError(name, why, clock.now() - begun, left.length > 0 ? left : heldBy, !done),
-        );
-      }
-    }
-    return errors;
+  stop(kind: StopReason['kind'], error?: Error): Promise<Error[]> {
+    const { stopTimeoutMs } = this.service.options;
+    return this.#windDown(kind, error, stopTimeoutMs, (reason) => this.#callStop(reason));
   }
 
   /** The run failed: the first end counts, and none after it is being stopped. */
@@ -171,38 +123,79 @@ export class Run {
     }
   }
 
-  async #failedEarly(): Promise<void> {
+  async #failedEarly(started: Promise<void>): Promise<void> {
     const end = await this.ended;
     if (end.kind === 'failed') throw end.error;
-    await this.#started;
+    await started;
   }
 
-  /** Ends a run that did not get as far as running. */
-  async #rollBack(started: Promise<void>, cause: unknown): Promise<void> {
-    const { startTimeoutMs, stopTimeoutMs } = this.service.options;
-    this.#abort.abort(new ServiceStopped(this.service.name, `start: ${toError(cause).message}`));
-    const graceMs = Math.min(startTimeoutMs, stopTimeoutMs);
-    const settled = started.then(
+  async #callStop(reason: StopReason): Promise<void> {
+    this.#calling = 'stop()';
+    await this.service.stop(reason);
+  }
+
+  /**
+   * Ends the run with `end`, its tasks and its clean-ups; after `limitMs`, or when the host forces it, with
+   * what is left of them in the background.
+   */
+  async #windDown(
+    kind: StopReason['kind'],
+    error: Error | undefined,
+    limitMs: number,
+    end: (reason: StopReason) => Promise<void>,
+  ): Promise<Error[]> {
+    const { name } = this.service;
+    const { clock, force } = this.host;
+    const begun = clock.now();
+    const forcedAtOnce = force.aborted;
+    const errors: Error[] = [];
+    const below: Error[] = [];
+    const onError = (thrown: unknown) => {
+      // A supervisor's stop carries the errors of its services: they stand for themselves.
+      if (thrown instanceof ShutdownError) below.push(...thrown.errors);
+      else errors.push(new StopError(name, toError(thrown)));
+    };
+    const forced = new AbortController();
+    let why = '';
+    let heldBy: readonly string[] = [];
+    const forceNow = (reason: string) => {
+      why = reason;
+      heldBy = this.#heldBy();
+      forced.abort(new ServiceStopped(name, why));
+    };
+    this.#abort.abort(new ServiceStopped(name, kind));
+    const all = currentRun
+      .run(this, async () => end({ kind, error, signal: forced.signal }))
+      .catch(onError)
+      .then(async () => {
+        this.#calling = undefined;
+        await this.#settledTasks();
+        await this.#cleanUp(onError);
+      });
+    const onForce = () => forceNow(toError(force.reason).message);
+    const limit = kind === 'rollback' ? 'limit of a roll-back' : 'stopTimeoutMs';
+    const timer = clock.setTimer(() => forceNow(`${limit}: ${limitMs}`), limitMs);
+    if (forcedAtOnce) onForce();
+    else force.addEventListener('abort', onForce, { once: true });
+    const inTime = await orAborted(all, forced.signal).then(
       () => true,
       () => false,
     );
-    if (await this.#within(settled, graceMs)) {
-      if (await settled) await this.#stopLate();
-      else await this.#within(this.#settledTasks(), graceMs);
-    } else {
-      // It ignores its signal. Should it succeed after all, it is stopped then.
-      void settled.then(async (success) => {
-        if (success) await this.#stopLate();
-      });
+    timer.cancel();
+    force.removeEventListener('abort', onForce);
+    if (!inTime) {
+      // The clean-ups of a hung stop still have to run: they are what closes its sockets.
+      void this.#cleanUp(onError);
+      const done = await this.#within(all, FORCED_GRACE_MS * height(this.service));
+      // Who ends at once when forced from the outset was not held by anything; and what holds a supervisor
+      // are its services, which report for themselves.
+      if (!done || !(forcedAtOnce || held(this.service).length > 0)) {
+        if (!done) heldBy = this.#heldBy();
+        errors.push(new StopForcedError(name, why, clock.now() - begun, heldBy, !done));
+      }
     }
-    const errors: Error[] = [];
-    await this.#within(this.#cleanUp(errors), graceMs);
     this.#report(errors);
-  }
-
-  async #stopLate(): Promise<void> {
-    const never = new AbortController();
-    this.#report(await this.stop('rollback', undefined, never.signal));
+    return [...below, ...errors];
   }
 
   #report(errors: readonly Error[]): void {
@@ -212,7 +205,6 @@ export class Run {
   }
 
   async #within(work: Promise<unknown>, delayMs: number): Promise<boolean> {
-    if (delayMs === Number.POSITIVE_INFINITY) return work.then(() => true);
     const { promise, resolve } = Promise.withResolvers<boolean>();
     using _timer = this.host.clock.setTimer(() => resolve(false), delayMs);
     return await Promise.race([work.then(() => true), promise]);
@@ -222,27 +214,32 @@ export class Run {
     while (this.#tasks.size > 0) await Promise.all(this.#tasks.keys());
   }
 
-  async #cleanUp(errors: Error[]): Promise<void> {
-    this.#cleanedUp = true;
+  async #cleanUp(onError: (thrown: unknown) => void): Promise<void> {
+    this.#cleaningUp = true;
     for (let cleanUp = this.#cleanUps.pop(); cleanUp !== undefined; cleanUp = this.#cleanUps.pop()) {
+      this.#calling ??= 'a clean-up';
       try {
         await currentRun.run(this, cleanUp);
       } catch (thrown) {
-        errors.push(new StopError(this.service.name, toError(thrown)));
+        onError(thrown);
       }
     }
   }
 
-  #waitingFor(): string[] {
+  /** What the service is waiting for, by its own word or as far as can be seen. */
+  #heldBy(): string[] {
+    const tasks = this.#abort.signal.aborted ? [...this.#tasks.values()].map((task) => `task "${task}"`) : [];
     const keys = [...this.#keysWaitedFor.values()].map((key) => `context key "${key}"`);
-    const named = [...this.service.waitingFor(), ...keys];
-    return named.length > 0 ? named : ['start()'];
+    const named = [...this.#waitingFor(), ...tasks, ...keys];
+    return named.length === 0 && this.#calling !== undefined ? [this.#calling] : named;
   }
 
-  #heldBy(stopping: boolean): string[] {
-    const tasks = [...this.#tasks.values()].map((task) => `task "${task}"`);
-    const named = [...this.service.waitingFor(), ...tasks];
-    return named.length === 0 && stopping ? ['stop()'] : named;
+  #waitingFor(): readonly string[] {
+    try {
+      return this.service.waitingFor();
+    } catch {
+      return []; // A service's own code: what it throws here must not hide what it is asked about.
+    }
   }
 
   #scope(): Scope {
@@ -265,9 +262,9 @@ export class Run {
       },
       defer: (cleanUp) => {
         this.#cleanUps.push(cleanUp);
-        if (!this.#cleanedUp) return;
-        const errors: Error[] = [];
-        void this.#cleanUp(errors).then(() => this.#report(errors));
+        if (this.#cleaningUp) {
+          void this.#cleanUp((thrown) => this.#report([new StopError(service.name, toError(thrown))]));
+        }
       },
     };
   }
@@ -289,29 +286,22 @@ export class Run {
       set: (key, value) => store.set(key, value),
       get: async (key, { signal, timeoutMs } = {}) => {
         const waiting = Symbol(key);
-        this.#keysWaitedFor.set(waiting, key);
         const linked = new AbortController();
-        const onOwn = () => linked.abort(own.reason);
-        const onGiven = () => linked.abort(signal?.reason);
-        if (own.aborted) onOwn();
-        if (signal?.aborted) onGiven();
-        own.addEventListener('abort', onOwn);
-        signal?.addEventListener('abort', onGiven);
+        const onEnd = () => linked.abort(new ContextClosedError(key, toError(own.reason)));
+        const onAbort = () => linked.abort(signal?.reason);
+        if (own.aborted) onEnd();
+        if (signal?.aborted) onAbort();
+        this.#keysWaitedFor.set(waiting, key);
+        own.addEventListener('abort', onEnd);
+        signal?.addEventListener('abort', onAbort);
         try {
           return (await store.get(key, { signal: linked.signal, timeoutMs })) as never;
         } finally {
-          own.removeEventListener('abort', onOwn);
-          signal?.removeEventListener('abort', onGiven);
+          own.removeEventListener('abort', onEnd);
+          signal?.removeEventListener('abort', onAbort);
           this.#keysWaitedFor.delete(waiting);
         }
       },
     };
   }
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
 }

@@ -1,4 +1,6 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { z } from 'zod';
+import { abortWith, orAborted } from '../abort.ts';
 import {
   RestartsExhaustedError,
   ServiceInUseError,
@@ -13,10 +15,10 @@ import { isService, type Scope, Service, type StopReason } from '../service.ts';
 import { Child } from './child.ts';
 import { type Graph, restrictedTo, reversed, visitInOrder } from './graph.ts';
 import type { Host, ServiceInfo } from './host.ts';
-import { type Culprit, Recovery } from './recovery.ts';
+import { Lane } from './lane.ts';
 import { FailureWindow, intensitySchema, pauseBefore, restartBackoffSchema } from './restart-policy.ts';
 import { hostOf, type RunEnd } from './run.ts';
-import { checkNames, dependencyGraph, heldServices } from './tree.ts';
+import { checkDependencies, checkNames, dependencyGraph, dependentsOf, held, heldServices } from './tree.ts';
 
 /** The options of supervision; the entrypoint takes the same. */
 export const supervisionShape = {
@@ -32,6 +34,18 @@ export const supervisionShape = {
 interface StartFailure {
   readonly child: Child;
   readonly error: Error;
+}
+
+/** What a supervisor has while it is started. */
+interface Life {
+  readonly scope: Scope;
+  readonly host: Host;
+  /** Aborts when it is over, with the reason: nothing is started, restarted or added any more. */
+  readonly over: AbortController;
+  /** Forces the services' stops. */
+  readonly force: AbortController;
+  /** Runs a function in the supervisor's own asynchronous context, whoever asked for it. */
+  readonly inContext: <Result>(work: () => Result) => Result;
 }
 
 const Base = Service.extend({
@@ -53,16 +67,15 @@ const Base = Service.extend({
  * not critical: OTP's `temporary` is `restart: never` with `critical: false`.
  */
 export class Supervisor extends Base {
-  #children: Map<string, Child>;
-  #graph: Graph<Child>;
+  readonly #children = new Map<string, Child>();
+  #graph: Graph<Child> = new Map();
+  /** The failures of the critical services. */
   readonly #window: FailureWindow;
-  /** The restart of a group that is under way, where the strategy restarts groups. */
-  #group: Recovery | undefined;
-  #scope: Scope | undefined;
-  #initialStart: Promise<unknown> = Promise.resolve();
-  #starting = false;
-  /** Ends that came during the first start; a strategy that restarts groups deals with them after it. */
-  #postponed: Culprit[] = [];
+  /** For the strategies that restart groups; with `one-for-one` each child has a lane of its own. */
+  readonly #groupLane = this.#newLane(() => [...this.#graph.keys()]);
+  #life: Life | undefined;
+  /** The start of all, while it is under way. */
+  #starting: Promise<unknown> | undefined;
 
   /**
    * @throws {OptionsError} `ERR_OPTIONS`
@@ -71,11 +84,11 @@ export class Supervisor extends Base {
    */
   constructor(...args: ConstructorParameters<typeof Base>) {
     super(...args);
+    this.#window = new FailureWindow(this.options.intensity);
     const services = [...new Set(this.options.services)];
     checkNames(services);
-    this.#children = new Map(services.map((service) => [service.name, this.#newChild(service)]));
+    for (const service of services) this.#hold(service);
     this.#graph = this.#order();
-    this.#window = new FailureWindow(this.options.intensity);
   }
 
   /** The services directly below, at present. @internal */
@@ -84,27 +97,37 @@ export class Supervisor extends Base {
   }
 
   override async start(scope: Scope): Promise<void> {
-    this.#scope = scope;
+    const host = hostOf(scope);
+    const over = new AbortController();
+    const force = new AbortController();
+    abortWith(over, scope.signal);
+    this.#life = {
+      scope,
+      over,
+      force,
+      host: { ...host, force: AbortSignal.any([host.force, force.signal]) },
+      inContext: AsyncLocalStorage.snapshot(),
+    };
     this.#window.clear();
-    this.#group = undefined;
-    this.#postponed = [];
-    this.#starting = true;
-    const attempt = this.#startMany(new Set(this.#graph.keys()), scope.signal);
-    this.#initialStart = attempt;
+    for (const child of this.#children.values()) child.renew();
+    const attempt = this.#startMany(new Set(this.#graph.keys()), over.signal, true);
+    this.#starting = attempt;
     const failure = await attempt;
-    this.#starting = false;
-    if (failure !== undefined || scope.signal.aborted) {
-      await this.#stopAll('rollback', failure?.error, this.#host.force);
-      throw failure?.error ?? scope.signal.reason;
+    this.#starting = undefined;
+    if (failure !== undefined) this.#fail(failure.error);
+    if (over.signal.aborted) {
+      await this.#stopAll('rollback', failure?.error);
+      throw over.signal.reason;
     }
-    for (const { child, end } of this.#postponed.splice(0)) this.#onEnd(child, end);
+    for (const child of this.#children.values()) if (child.end !== undefined) child.lane.wake();
     if (this.#children.size > 0) this.#finishIfAllEnded();
   }
 
   /** @throws {ShutdownError} `ERR_SHUTDOWN`: what failed to stop or had to be forced. */
   override async stop(reason: StopReason): Promise<void> {
+    abortWith(this.#running.force, reason.signal);
     const kind = reason.kind === 'remove' || reason.kind === 'shutdown' ? reason.kind : 'restart';
-    const errors = await this.#stopAll(kind, reason.error, reason.signal);
+    const errors = await this.#stopAll(kind, reason.error);
     if (errors.length > 0) throw new ShutdownError(errors);
   }
 
@@ -126,33 +149,44 @@ export class Supervisor extends Base {
         critical: child.service.options.critical,
         dependencies: [...dependencies].map((dependency) => dependency.name),
         supervisor: this.name,
-        addresses: child.state.status === 'running' ? [...child.service.addresses] : [],
+        addresses: child.addresses,
       },
       ...(child.service instanceof Supervisor ? child.service.services : []),
     ]);
   }
 
   /**
-   * Adds a service and starts it; resolves when it runs. When it cannot start, it is not added.
+   * Adds a service and starts it, when the services it depends on are not being restarted; resolves when it
+   * runs. When it cannot start, it is not added. Before the supervisor is started, it is only added.
    *
    * @throws {DuplicateServiceError} `ERR_DUPLICATE_SERVICE`
    * @throws {DependencyCycleError} `ERR_DEPENDENCY_CYCLE`
+   * @throws {MissingDependencyError} `ERR_MISSING_DEPENDENCY`
+   * @throws {StartError} `ERR_SERVICE_START`
+   * @throws {ServiceStopped} `ERR_SERVICE_STOPPED` when the supervisor is stopping.
    */
   async add(service: Service): Promise<void> {
-    checkNames([...this[heldServices], service]);
-    const child = this.#newChild(service);
-    this.#children.set(service.name, child);
+    const life = this.#life;
+    checkNames([life?.host.root ?? this, service]);
+    const child = this.#hold(service);
     try {
       this.#graph = this.#order();
-      if (this.#scope === undefined) return;
-      await this.#initialStart;
-      this.#scope.signal.throwIfAborted();
-      await child.exclusively(() => this.#startChild(child, this.#running.signal));
+      if (life === undefined) return;
+      checkDependencies(held(life.host.root));
+      const { signal } = life.over;
+      await this.#starting;
+      await this.#atRest([child.lane, ...this.#lanesBefore(child)], signal);
+      // One that it depends on may have been removed meanwhile.
+      checkDependencies(held(life.host.root));
+      await child.lane.request(async () => {
+        await this.#startChild(child, signal);
+        child.wanted = true;
+      });
     } catch (error) {
-      this.#forget(child);
+      this.#drop(child);
       throw error;
     }
-    this.#host.emit({ type: 'service-added', service: service.name });
+    life.host.emit({ type: 'service-added', service: service.name });
   }
 
   /**
@@ -161,80 +195,88 @@ export class Supervisor extends Base {
    * @throws {UnknownServiceError} `ERR_UNKNOWN_SERVICE`
    * @throws {ServiceInUseError} `ERR_SERVICE_IN_USE` when others depend on it.
    * @throws {ShutdownError} `ERR_SHUTDOWN` when its stop failed or was forced; it is out all the same.
+   * @throws {ServiceStopped} `ERR_SERVICE_STOPPED` when the supervisor is stopping.
    */
   async remove(name: string): Promise<void> {
     const child = this.#find(name);
-    const dependents = [...this.#graph].flatMap(([other, needs]) => (needs.has(child) ? [other.name] : []));
-    if (dependents.length > 0) throw new ServiceInUseError(name, dependents);
-    while (child.recovery !== undefined) {
-      if (child.recovery.members.size === 1) child.recovery.cancel(new ServiceStopped(name, 'remove'));
-      else child.recovery.hurry();
-      await child.recovery.settled;
-    }
-    const errors =
-      this.#scope === undefined
-        ? []
-        : await child.exclusively(() => child.stop(this.#host, 'remove', undefined, this.#host.force));
-    this.#forget(child);
-    if (this.#scope !== undefined) this.#host.emit({ type: 'service-removed', service: name });
-    if (errors.length > 0) throw new ShutdownError(errors);
+    const life = this.#life;
+    const checkUnused = () => {
+      const dependents = dependentsOf(life?.host.root ?? this, child.service);
+      if (dependents.length > 0)
+        throw new ServiceInUseError(
+          name,
+          dependents.map((other) => other.name),
+        );
+    };
+    checkUnused();
+    if (life === undefined) return this.#drop(child);
+    await this.#request(child, async () => {
+      checkUnused();
+      child.wanted = false;
+      const errors = await child.stop(life.host, 'remove');
+      this.#drop(child);
+      life.host.emit({ type: 'service-removed', service: name });
+      if (errors.length > 0) throw new ShutdownError(errors);
+    });
   }
 
   /**
-   * Stops a service, if it runs, and starts it afresh: its budget and its backoff begin anew. A pause before
-   * a restart that is under way is cut short. `alone` leaves out the services that ask to be restarted with it.
+   * Stops a service, if it runs, and starts it afresh: its budget and its backoff begin anew, and a pause
+   * before a restart that is under way ends. `alone` leaves out the services that ask to be restarted with it.
    *
    * @throws {UnknownServiceError} `ERR_UNKNOWN_SERVICE`
    * @throws {StartError} `ERR_SERVICE_START` when it could not start; its restart policy goes on.
+   * @throws {ServiceStopped} `ERR_SERVICE_STOPPED` when the supervisor is stopping.
    */
   async restart(name: string, { alone = false }: { readonly alone?: boolean } = {}): Promise<void> {
     const child = this.#find(name);
-    await this.#initialStart;
-    this.#running.signal.throwIfAborted();
-    child.attempts = 0;
-    child.window.clear();
-    if (child.recovery !== undefined) {
-      child.recovery.hurry();
-      await child.recovery.settled;
-      if (child.state.status === 'running') return;
-      throw child.lastError ?? this.#running.signal.reason;
-    }
-    await child.exclusively(async () => {
-      await child.stop(this.#host, 'restart', undefined, this.#host.force);
-      try {
-        await this.#startChild(child, this.#running.signal);
-      } catch (thrown) {
-        if (!this.#running.signal.aborted) {
-          this.#onEnd(child, { kind: 'failed', error: toError(thrown), origin: 'start' });
-        }
-        throw thrown;
-      }
-      child.restarts += 1;
+    const { host, over } = this.#running;
+    await this.#request(child, async () => {
+      const { lane } = child;
+      await child.stop(host, 'restart');
+      child.renew();
+      lane.resumeAt = 0;
+      const failure = await this.#startDown(lane, over.signal);
+      if (!child.running) throw failure?.error ?? over.signal.reason;
+      if (alone) lane.revived.delete(child);
     });
-    if (!alone) this.#host.restarted(new Set([child.service]));
   }
 
-  get #host(): Host {
-    return hostOf(this.#running);
+  /** @throws {ServiceStopped} `ERR_SERVICE_STOPPED` */
+  get #running(): Life {
+    if (this.#life === undefined) throw new ServiceStopped(this.name, 'it has not been started');
+    return this.#life;
   }
 
-  get #running(): Scope {
-    if (this.#scope === undefined) throw new ServiceStopped(this.name, 'it has not been started');
-    return this.#scope;
+  /** Does what was asked for a child when its turn comes, if both it and the supervisor are still there. */
+  async #request(child: Child, operation: () => Promise<void>): Promise<void> {
+    const { over } = this.#running;
+    await this.#starting;
+    await child.lane.request(async () => {
+      over.signal.throwIfAborted();
+      if (this.#children.get(child.name) !== child) throw new UnknownServiceError(child.name);
+      await operation();
+    });
   }
 
-  #newChild(service: Service): Child {
-    return new Child(service, this.options.intensity);
+  #newLane(members: () => readonly Child[]): Lane<Child> {
+    const lane: Lane<Child> = new Lane(
+      members,
+      (interrupted) => this.#step(lane, interrupted),
+      (work) => this.#running.inContext(work).catch((error) => this.#fail(toError(error))),
+    );
+    return lane;
   }
 
-  #order(): Graph<Child> {
-    const childOf = new Map([...this.#children.values()].map((child) => [child.service, child]));
-    const child = (service: Service) => childOf.get(service) as Child;
-    const graph = dependencyGraph([...childOf.keys()]);
-    return new Map([...graph].map(([service, needs]) => [child(service), new Set([...needs].map(child))]));
+  #hold(service: Service): Child {
+    const own = this.options.strategy === 'one-for-one';
+    const lane = own ? this.#newLane(() => [child]) : this.#groupLane;
+    const child = new Child(service, lane, this.options.intensity);
+    this.#children.set(child.name, child);
+    return child;
   }
 
-  #forget(child: Child): void {
+  #drop(child: Child): void {
     this.#children.delete(child.name);
     this.#graph = this.#order();
   }
@@ -245,17 +287,41 @@ export class Supervisor extends Base {
     return child;
   }
 
-  #startChild(child: Child, signal: AbortSignal): Promise<void> {
-    return child.start(this.#host, signal, (end) => this.#onEnd(child, end));
+  #order(): Graph<Child> {
+    const children = [...this.#children.values()];
+    const childOf = new Map(children.map((child) => [child.service, child]));
+    const child = (service: Service) => childOf.get(service) as Child;
+    const graph = dependencyGraph([...childOf.keys()]);
+    return new Map([...graph].map(([service, needs]) => [child(service), new Set([...needs].map(child))]));
+  }
+
+  /** The other lanes in which something that a child depends on may be being restarted. */
+  #lanesBefore(child: Child): Lane<Child>[] {
+    return [...(this.#graph.get(child) ?? [])].map(({ lane }) => lane).filter((lane) => lane !== child.lane);
+  }
+
+  async #atRest(lanes: readonly Lane<Child>[], signal: AbortSignal): Promise<void> {
+    for (let busy = lanes; ; await orAborted(Promise.all(busy.map((lane) => lane.idle())), signal)) {
+      signal.throwIfAborted();
+      busy = lanes.filter((lane) => lane.busy);
+      if (busy.length === 0) return;
+    }
+  }
+
+  async #startChild(child: Child, signal: AbortSignal): Promise<void> {
+    await this.#atRest(this.#lanesBefore(child), signal);
+    await child.start(this.#running.host, signal, (end) => this.#onEnd(child, end));
   }
 
   /** Starts children in order. The first failure aborts the rest of the attempt, and is the result. */
-  async #startMany(children: ReadonlySet<Child>, signal: AbortSignal): Promise<StartFailure | undefined> {
+  async #startMany(
+    children: ReadonlySet<Child>,
+    signal: AbortSignal,
+    initially = false,
+  ): Promise<StartFailure | undefined> {
     let failure: StartFailure | undefined;
     const attempt = new AbortController();
-    const onAbort = () => attempt.abort(signal.reason);
-    if (signal.aborted) onAbort();
-    signal.addEventListener('abort', onAbort, { once: true });
+    using _link = abortWith(attempt, signal);
     await visitInOrder(restrictedTo(this.#graph, children), async (child) => {
       if (attempt.signal.aborted) return;
       try {
@@ -263,7 +329,7 @@ export class Supervisor extends Base {
       } catch (thrown) {
         if (attempt.signal.aborted) return;
         const error = toError(thrown);
-        if (this.#starting && this.#mayStartLater(child)) {
+        if (initially && this.#mayStartLater(child)) {
           this.#onEnd(child, { kind: 'failed', error, origin: 'start' });
           return;
         }
@@ -271,7 +337,6 @@ export class Supervisor extends Base {
         attempt.abort(new ServiceStopped(child.name, error.message));
       }
     });
-    signal.removeEventListener('abort', onAbort);
     return failure;
   }
 
@@ -280,164 +345,132 @@ export class Supervisor extends Base {
     return !child.service.options.critical && ![...this.#graph.values()].some((needs) => needs.has(child));
   }
 
-  /** Stops children in reverse order; the culprit is told of its failure, the others of a restart. */
-  async #stopMany(children: ReadonlySet<Child>, culprit: Culprit): Promise<void> {
-    await Promise.all([...children].map((child) => child.idle()));
-    await visitInOrder(reversed(restrictedTo(this.#graph, children)), async (child) => {
-      await this.#stopEnded(child, child === culprit.child ? culprit.end : undefined);
-    });
-  }
-
-  async #stopEnded(child: Child, end: RunEnd | undefined): Promise<void> {
-    const kind = end === undefined ? 'restart' : end.kind === 'failed' ? 'failure' : 'finish';
-    await child.stop(this.#host, kind, end?.kind === 'failed' ? end.error : undefined, this.#host.force);
-  }
-
-  async #stopAll(kind: StopReason['kind'], error: Error | undefined, force: AbortSignal): Promise<Error[]> {
+  async #stopAll(kind: StopReason['kind'], error: Error | undefined): Promise<Error[]> {
+    const { host } = this.#running;
     const errors: Error[] = [];
-    const host = this.#host;
-    for (const child of this.#children.values()) child.recovery?.cancel(this.#running.signal.reason);
-    await visitInOrder(reversed(this.#graph), async (child) => {
-      await child.recovery?.settled;
-      await child.idle();
-      errors.push(...(await child.stop(host, kind, error, force)));
-      const { status } = child.state;
-      if (status === 'backing-off') child.become({ status: 'stopped', since: host.clock.now() });
-    });
+    for (const child of this.#children.values()) child.lane.interrupt();
+    const stop = async (child: Child) => {
+      await child.lane.idle();
+      errors.push(...(await child.stop(host, kind, error)));
+      if (child.state.status === 'backing-off') child.become({ status: 'stopped', since: host.clock.now() });
+    };
+    await visitInOrder(reversed(this.#graph), stop, host.force);
     return errors;
   }
 
   #onEnd(child: Child, end: RunEnd): void {
-    if (this.#running.signal.aborted) return;
-    if (end.kind === 'failed') {
-      child.lastError = end.error;
-      if (end.origin !== 'start') {
-        this.#host.emit({
-          type: 'service-failed',
-          service: child.name,
-          error: end.error,
-          origin: end.origin,
-        });
-      }
+    const { host, over } = this.#running;
+    if (end.kind === 'failed' && end.origin !== 'start') {
+      const { error, origin } = end;
+      child.lastError = error;
+      host.emit({ type: 'service-failed', service: child.name, error, origin });
     }
-    const { restart } = child.service.options;
-    if (restart === 'never' || (restart === 'on-failure' && end.kind === 'finished')) {
-      this.#retire(child, end);
-    } else if (this.options.strategy === 'one-for-one') {
-      this.#recover([child], { child, end });
-    } else if (this.#starting) {
-      this.#postponed.push({ child, end });
+    if (over.signal.aborted) return;
+    child.end = end;
+    // The others of its group are still being started.
+    if (this.#starting !== undefined && child.lane === this.#groupLane) return;
+    child.lane.wake();
+  }
+
+  /** Does the next thing that the states of a lane's children ask for; `false` when there is nothing to do. */
+  async #step(lane: Lane<Child>, interrupted: AbortSignal): Promise<boolean> {
+    const { host, over } = this.#running;
+    if (over.signal.aborted) return false;
+    const culprit = lane.members().find((child) => child.end !== undefined);
+    if (culprit?.end !== undefined) {
+      await this.#deal(culprit, culprit.end);
+    } else if (!lane.members().some((child) => child.down)) {
+      if (lane.revived.size > 0) host.restarted(new Set([...lane.revived].map((child) => child.service)));
+      lane.revived.clear();
+      return false;
+    } else if (lane.resumeAt > host.clock.now()) {
+      const pauseMs = lane.resumeAt - host.clock.now();
+      await host.clock.sleep(pauseMs, { signal: interrupted }).catch(() => {});
     } else {
-      this.#recoverGroup({ child, end });
+      await this.#startDown(lane, interrupted);
+    }
+    return true;
+  }
+
+  async #startDown(lane: Lane<Child>, signal: AbortSignal): Promise<StartFailure | undefined> {
+    const down = new Set(lane.members().filter((child) => child.down));
+    const failure = await this.#startMany(down, signal);
+    for (const child of down) if (child.running) lane.revived.add(child);
+    if (failure !== undefined) {
+      failure.child.end = { kind: 'failed', error: failure.error, origin: 'start' };
+    }
+    return failure;
+  }
+
+  /** Deals with the end of a child: retires it, or stops what is to be restarted and begins the pause. */
+  async #deal(child: Child, end: RunEnd): Promise<void> {
+    const { host, over } = this.#running;
+    const { restart } = child.service.options;
+    const error = end.kind === 'failed' ? end.error : undefined;
+    const retires = restart === 'never' || (restart === 'on-failure' && error === undefined);
+    const exhausted = !retires && this.#count(child);
+    const group = retires ? new Set([child]) : this.#groupOf(child);
+    await visitInOrder(reversed(restrictedTo(this.#graph, group)), async (member) => {
+      if (member !== child) await member.stop(host, 'restart');
+      else await child.stop(host, end.kind === 'failed' ? 'failure' : 'finish', error);
+    });
+    if (over.signal.aborted) return;
+    for (const member of group) if (member !== child) member.joinRestart();
+    child.wanted = !retires && !exhausted;
+    if (child.wanted) this.#backOff(child, error);
+    else if (exhausted)
+      this.#giveUp(child, error ?? new Error('it keeps ending'), this.#windowOf(child).count);
+    else if (error !== undefined) this.#giveUp(child, error, 1);
+    this.#finishIfAllEnded();
+  }
+
+  /** What is stopped and started again with a child. */
+  #groupOf(child: Child): ReadonlySet<Child> {
+    const order = [...this.#graph.keys()];
+    switch (this.options.strategy) {
+      case 'one-for-one':
+        return new Set([child]);
+      case 'one-for-all':
+        return new Set(order);
+      case 'rest-for-one':
+        return new Set(order.slice(order.indexOf(child)));
     }
   }
 
-  /** Ends a child that is not to be restarted. */
-  #retire(child: Child, end: RunEnd): void {
-    void child
-      .exclusively(async () => {
-        await this.#stopEnded(child, end);
-        if (end.kind === 'failed') this.#giveUp(child, end.error, 1);
-        else this.#finishIfAllEnded();
-      })
-      .catch((error) => this.#running.fail(error));
+  #backOff(culprit: Child, error: Error | undefined): void {
+    const { clock, random, emit } = this.#running.host;
+    const { lane, attempts } = culprit;
+    const pauseMs = pauseBefore(attempts, this.options.backoff, random);
+    const since = clock.now();
+    lane.resumeAt = since + pauseMs;
+    for (const child of lane.members().filter((member) => member.down)) {
+      child.become({ status: 'backing-off', since, error, nextTryAt: lane.resumeAt });
+      emit({ type: 'service-restarting', service: child.name, attempt: attempts, pauseMs, error });
+    }
   }
 
   #giveUp(child: Child, cause: Error, failures: number): void {
-    const { windowMs } = this.options.intensity;
-    const error = new RestartsExhaustedError(child.name, failures, windowMs, cause);
-    this.#host.emit({ type: 'service-gave-up', service: child.name, error });
-    if (child.service.options.critical) this.#running.fail(error);
-    else this.#finishIfAllEnded();
+    const error = new RestartsExhaustedError(child.name, failures, this.options.intensity.windowMs, cause);
+    this.#running.host.emit({ type: 'service-gave-up', service: child.name, error });
+    if (child.service.options.critical) this.#fail(error);
+  }
+
+  /** It is over: the supervisor above decides, and stops what still runs. */
+  #fail(error: Error): void {
+    const { scope, over } = this.#running;
+    over.abort(error);
+    scope.fail(error);
   }
 
   /** A supervisor with nothing left is done; with nothing left but failures it has failed. */
   #finishIfAllEnded(): void {
+    const { scope, over } = this.#running;
     const children = [...this.#children.values()];
-    if (this.#starting || !children.every((child) => child.ended)) return;
+    if (this.#starting !== undefined || over.signal.aborted || !children.every((child) => child.ended))
+      return;
     const failed = children.find((child) => child.state.status === 'failed');
-    if (failed?.lastError === undefined) this.#running.finish();
-    else this.#running.fail(failed.lastError);
-  }
-
-  #recoverGroup(culprit: Culprit): void {
-    const order = [...this.#graph.keys()];
-    const from = this.options.strategy === 'one-for-all' ? 0 : order.indexOf(culprit.child);
-    const members = order
-      .slice(from)
-      .filter((child) => child === culprit.child || child.state.status !== 'failed');
-    if (this.#group === undefined) {
-      this.#group = this.#recover(members, culprit);
-      void this.#group.settled.then(() => {
-        this.#group = undefined;
-      });
-    } else {
-      this.#group.interrupt(culprit, members);
-    }
-  }
-
-  #recover(members: readonly Child[], culprit: Culprit): Recovery {
-    if (culprit.child.recovery !== undefined) {
-      culprit.child.recovery.interrupt(culprit, []);
-      return culprit.child.recovery;
-    }
-    const recovery = new Recovery(members, culprit);
-    recovery.begin(
-      () => this.#drive(recovery),
-      (error) => this.#running.fail(error),
-    );
-    void recovery.settled.then(() => {
-      if (!this.#running.signal.aborted) this.#finishIfAllEnded();
-    });
-    return recovery;
-  }
-
-  /** Stops the members, pauses, starts them; again for every failure that comes in between. */
-  async #drive(recovery: Recovery): Promise<void> {
-    const { clock } = this.#host;
-    for (let culprit = recovery.take(); culprit !== undefined; culprit = recovery.take()) {
-      const { child, end } = culprit;
-      const exhausted = this.#count(child);
-      await this.#stopMany(recovery.members, culprit);
-      for (const member of recovery.members) {
-        // A bystander that is never to be restarted stays down (OTP deletes a temporary one).
-        if (member !== child && member.service.options.restart === 'never') this.#leave(recovery, member);
-      }
-      if (recovery.cancelled || this.#running.signal.aborted) return;
-      const error = end.kind === 'failed' ? end.error : undefined;
-      if (exhausted) {
-        this.#leave(recovery, child);
-        this.#giveUp(child, error ?? new Error('it keeps ending'), this.#windowOf(child).count);
-        if (child.service.options.critical || recovery.members.size === 0) return;
-      } else {
-        const pauseMs = pauseBefore(child.attempts, this.options.backoff, this.#host.random);
-        const since = clock.now();
-        for (const member of recovery.members) {
-          member.become({ status: 'backing-off', since, error, nextTryAt: since + pauseMs });
-          const attempt = child.attempts;
-          this.#host.emit({ type: 'service-restarting', service: member.name, attempt, pauseMs, error });
-        }
-        await recovery.pause(clock, pauseMs);
-      }
-      const failure = recovery.attemptSignal.aborted
-        ? undefined
-        : await this.#startMany(recovery.members, recovery.attemptSignal);
-      if (recovery.cancelled || this.#running.signal.aborted) return;
-      if (failure !== undefined) {
-        recovery.interrupt(
-          { child: failure.child, end: { kind: 'failed', error: failure.error, origin: 'start' } },
-          [],
-        );
-      } else if (!recovery.attemptSignal.aborted) {
-        for (const member of recovery.members) member.restarts += 1;
-        this.#host.restarted(new Set([...recovery.members].map((member) => member.service)));
-      }
-    }
-  }
-
-  #leave(recovery: Recovery, child: Child): void {
-    recovery.members.delete(child);
-    child.recovery = undefined;
+    if (failed?.lastError === undefined) scope.finish();
+    else this.#fail(failed.lastError);
   }
 
   #windowOf(child: Child): FailureWindow {
@@ -446,7 +479,7 @@ export class Supervisor extends Base {
 
   /** Counts a failure, or an end that is to be restarted. Returns whether the budget is exhausted by it. */
   #count(child: Child): boolean {
-    const now = this.#host.clock.now();
+    const now = this.#running.host.clock.now();
     const { state } = child;
     const healthy = state.status === 'running' && now - state.since >= this.options.backoff.resetAfterMs;
     child.attempts = healthy ? 1 : child.attempts + 1;

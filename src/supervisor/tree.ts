@@ -1,6 +1,6 @@
 import { DependencyCycleError, DuplicateServiceError, MissingDependencyError } from '../errors.ts';
 import { nearest } from '../nearest.ts';
-import { dependenciesOf, type Service } from '../service.ts';
+import { type Service, servicesIn } from '../service.ts';
 import { type Graph, inOrder } from './graph.ts';
 
 /** The services that a supervisor holds; none for any other service. Set by the supervisor's class. */
@@ -16,13 +16,31 @@ export function subtree(service: Service): Service[] {
   return [service, ...held(service).flatMap(subtree)];
 }
 
+/** How many levels of services there are in a subtree: 1 for a service that holds none. */
+export function height(service: Service): number {
+  return 1 + Math.max(0, ...held(service).map(height));
+}
+
 /** What one service must start after: those it holds in its options, and names. */
-export function needsOf(service: Service): { services: Service[]; names: readonly string[] } {
-  const children = new Set(held(service));
-  return {
-    services: [...dependenciesOf(service)].filter((dependency) => !children.has(dependency)),
-    names: service.options.after,
-  };
+export function needsOf(service: Service): { services: ReadonlySet<Service>; names: readonly string[] } {
+  // A supervisor's services are below it, not before it; and what it was made with may have been removed.
+  const options = heldServices in service ? { ...service.options, services: [] } : service.options;
+  return { services: servicesIn(options), names: service.options.after };
+}
+
+/**
+ * The services of a tree, outside of the subtree of `service`, that depend on one inside it.
+ */
+export function dependentsOf(root: Service, service: Service): Service[] {
+  const inside = new Set(subtree(service));
+  const names = new Set([...inside].map(({ name }) => name));
+  return subtree(root).filter((other) => {
+    if (inside.has(other)) return false;
+    const needs = needsOf(other);
+    return (
+      needs.names.some((name) => names.has(name)) || [...needs.services].some((need) => inside.has(need))
+    );
+  });
 }
 
 /** @throws {DuplicateServiceError} `ERR_DUPLICATE_SERVICE` when two services of a tree share a name. */
@@ -89,10 +107,10 @@ export function dependencyGraph(services: readonly Service[]): Graph<Service> {
  */
 export function restartClosure(root: Service, restarted: ReadonlySet<Service>): Service[] {
   const candidates = subtree(root).filter((service) => service.options.restartWith === 'dependencies');
-  const graph = new Map(candidates.map((service) => [service, new Set(needsOf(service).services)] as const));
-  const affected = new Set(restarted);
+  const graph = new Map(candidates.map((service) => [service, needsOf(service).services]));
+  const affected = new Set([...restarted].flatMap(subtree));
   return inOrder(graph, (service) => service.name).filter((service) => {
-    if (restarted.has(service)) return false;
+    if (affected.has(service)) return false;
     const hit = [...(graph.get(service) ?? [])].some((dependency) => affected.has(dependency));
     if (hit) affected.add(service);
     return hit;

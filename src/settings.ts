@@ -1,0 +1,50 @@
+import { availableParallelism } from 'node:os';
+import { z } from 'zod';
+import { logSchema } from './logging/options.ts';
+import { durationMs } from './options.ts';
+import { supervisionShape } from './supervisor/supervisor.ts';
+
+/** What an entrypoint can be told in a config file. */
+export const settingsSchema = z.strictObject({
+  /** For development: the log level is `debug` at least, and stacks are long (when the process is owned). */
+  debug: z.boolean().default(false),
+  log: logSchema.prefault({}),
+  workers: z
+    .strictObject({
+      /** Default: the number of processors. */
+      threads: z
+        .int()
+        .min(1)
+        .default(() => availableParallelism()),
+    })
+    .prefault({}),
+  shutdown: z
+    .strictObject({
+      /** The budget of the whole shutdown, `delayMs` included; when it is spent, what still runs is forced. */
+      timeoutMs: durationMs().default(30_000),
+      /** Between *not ready any more* and the first stop, so that load balancers take notice. */
+      delayMs: durationMs().default(0),
+    })
+    .refine(({ timeoutMs, delayMs }) => delayMs === 0 || delayMs < timeoutMs, {
+      path: ['delayMs'],
+      error: 'must be less than timeoutMs, of which it is a part',
+    })
+    .prefault({}),
+  ...supervisionShape,
+  /** Whether the process's signals and stray errors are this entrypoint's. */
+  ownsProcess: z.boolean().default(true),
+});
+
+/** How an entrypoint ended. */
+export interface Outcome {
+  /**
+   * 0: clean; 1: a service failed for good, the start failed, or a stop failed; 70: the shutdown had to be
+   * forced; 128 + n: the third signal, number n, cut it off.
+   */
+  readonly exitCode: number;
+  /** What went wrong, in the order in which it did. */
+  readonly errors: readonly Error[];
+}
+
+/** Exit codes after sysexits.h; 128 + n, for a signal, is the shell's. */
+export const exitCodes = { ok: 0, failure: 1, forced: 70, config: 78 } as const;
