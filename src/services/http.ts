@@ -85,6 +85,9 @@ export abstract class HttpService extends HttpOptions {
    * @throws {ApplicationError} `ERR_HTTP_APPLICATION`
    */
   override async start(scope: Scope): Promise<void> {
+    scope.defer(() => {
+      this.#step = undefined;
+    });
     const { tls, path, host, port } = this.options;
     this.#step = 'the certificate';
     const secure = tls === undefined ? undefined : await loadTls(tls, scope);
@@ -93,7 +96,6 @@ export abstract class HttpService extends HttpOptions {
     scope.defer(async () => {
       this.#step = 'the close() of the application';
       await handler.close();
-      this.#step = undefined;
     });
     scope.signal.throwIfAborted();
     const server = new HttpServer(handler, this.options, secure, this.#upgrades, this.#counters, scope);

@@ -60,6 +60,8 @@ const BATCH = 32;
 const QUIET_MS = 1;
 /** How many turns a quiet one is waited for. */
 const MAX_TURNS = 50;
+/** The same while connections are accepted: libuv takes one in a turn, and Node lets 511 of them wait. */
+const MAX_ACCEPTING_TURNS = 511;
 /** How often a full server is logged at most. */
 const DROP_LOG_MS = 10_000;
 /** What `waitingFor` lists at most. */
@@ -78,6 +80,7 @@ export class HttpServer implements Exchange {
   readonly #log: Logger;
   readonly #clock: Clock;
   #draining = false;
+  #accepted = 0;
   #changed = Promise.withResolvers<void>();
   #dropsLoggedAt = Number.NEGATIVE_INFINITY;
 
@@ -224,6 +227,9 @@ export class HttpServer implements Exchange {
 
   #listen(secure: boolean): void {
     const server = this.#server;
+    server.on('connection', () => {
+      this.#accepted += 1;
+    });
     if (secure) {
       server.on('connection', (socket) => this.#awaitHandshake(socket));
       server.on('tlsClientError', (error) => this.#log.debug({ err: error }, 'a TLS handshake failed'));
@@ -358,15 +364,17 @@ export class HttpServer implements Exchange {
   }
 
   /**
-   * Resolves right after a turn of the event loop in which little happened: everything that had arrived has
-   * been read, and next to nothing can have arrived since. Under a load without end it gives up waiting.
+   * Resolves right after a turn of the event loop in which no connection came and little else happened: what
+   * had arrived has been read, and next to nothing can have arrived since. Under a load without end it gives up.
    */
   async #quietTurn(): Promise<void> {
     await nextTurn();
-    for (let turn = 0; turn < MAX_TURNS; turn++) {
+    for (let turn = 0; turn < MAX_ACCEPTING_TURNS; turn++) {
       const begun = this.#clock.now();
+      const accepted = this.#accepted;
       await nextTurn();
-      if (this.#clock.now() - begun <= QUIET_MS) return;
+      const quiet = this.#clock.now() - begun <= QUIET_MS || turn >= MAX_TURNS;
+      if (quiet && this.#accepted === accepted) return;
     }
   }
 
