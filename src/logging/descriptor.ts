@@ -5,14 +5,14 @@ export interface Descriptor extends Disposable {
   readonly fd: number;
   /** A write returns at once, with EAGAIN when there is no room. Otherwise it takes a thread of libuv's pool. */
   readonly nonBlocking: boolean;
-  /** How much is written in one go, give or take what rendering adds. */
+  /** How much is written in one go. */
   readonly batchBytes: number;
   /** Whether a synchronous write returns in bounded time. */
   writableNow(): boolean;
 }
 
-/** Below Linux's PIPE_BUF, 4 KiB: such writes are atomic on a pipe, also among processes that share it. */
-const PIPE_BATCH = 3 * 1024;
+/** Linux's PIPE_BUF: writes up to this size are atomic on a pipe, also among processes that share it. */
+const PIPE_BATCH = 4096;
 const POOL_BATCH = 16 * 1024;
 /** Linux's O_NONBLOCK as /proc shows it. */
 const NONBLOCK = 0o4000;

@@ -1,7 +1,7 @@
 import { type LogFn, type Logger, pino } from 'pino';
 import { toError } from '../errors.ts';
 import { logFields } from './fields.ts';
-import { detectFormat, renderer } from './format.ts';
+import { detectFormat, type Render, renderer } from './format.ts';
 import type { LogOptions } from './options.ts';
 import { redactLine } from './redact.ts';
 import { Sink } from './sink.ts';
@@ -41,7 +41,7 @@ export function createLogging(options: LogOptions, target: LogTarget = {}): Logg
     bufferBytes,
     flushIntervalMs,
     flushTimeoutMs,
-    render: (line) => render(redactLine(line)),
+    render: (line) => renderSafely(render, redactLine(line)),
     reportDropped: (dropped) => {
       const level = logger.isLevelEnabled('warn') ? 'warn' : (logger.level as 'error');
       logger[level]({ dropped }, `${dropped} log lines dropped`);
@@ -70,6 +70,15 @@ export function createLogging(options: LogOptions, target: LogTarget = {}): Logg
     flush: () => sink.flush(),
     close: () => sink.close(),
   };
+}
+
+/** A child can be given a formatter that makes a line no JSON: it goes out as it is. */
+function renderSafely(render: Render, line: string): string {
+  try {
+    return render(line);
+  } catch {
+    return line;
+  }
 }
 
 const none = {};
