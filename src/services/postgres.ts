@@ -95,12 +95,12 @@ export class PostgresService
   #server: EmbeddedServer | undefined;
   #target = '';
   #waitingFor: string | undefined;
-  #lost: Error | undefined;
+  #lost = false;
   #probe: Promise<void> | undefined;
 
   override async start(scope: Scope): Promise<void> {
     this.#scope = scope;
-    this.#lost = undefined;
+    this.#lost = false;
     try {
       const pool = await this.#createPool(scope);
       this.#pool = pool;
@@ -167,7 +167,7 @@ export class PostgresService
     const { connectTimeoutMs } = this.options;
     const scope = this.#scope;
     if (this.#pool === undefined || scope === undefined) return { ok: false, detail: 'not running' };
-    if (this.#lost !== undefined || this.#pool.hasRoom) {
+    if (this.#lost || this.#pool.hasRoom) {
       this.#probe ??= this.#ask().finally(() => {
         this.#probe = undefined;
       });
@@ -201,15 +201,16 @@ export class PostgresService
     this.#target = targetOf(config);
     return new ClientPool(config, poolSize, connectTimeoutMs, scope.clock, {
       connected: () => {
-        if (this.#lost !== undefined) scope.log.info(`connected to postgres at ${this.#target} again`);
-        this.#lost = undefined;
+        if (this.#lost) scope.log.info(`connected to postgres at ${this.#target} again`);
+        this.#lost = false;
       },
       lost: (error) => {
         if (scope.signal.aborted) return;
-        if (this.#lost === undefined) {
-          scope.log.warn({ err: error }, `lost a connection to postgres at ${this.#target}`);
+        // The error itself holds pg's client, and that the password.
+        if (!this.#lost) {
+          scope.log.warn(`lost a connection to postgres at ${this.#target}: ${describeFailure(error)}`);
         }
-        this.#lost = error;
+        this.#lost = true;
       },
     });
   }
@@ -270,7 +271,7 @@ export class PostgresService
 
   async #ask(): Promise<void> {
     await this.#borrow(holder('health()'), (client) => client.query('SELECT 1'));
-    this.#lost = undefined;
+    this.#lost = false;
   }
 
   async #borrow<Result>(by: Holder, work: (lease: Lease) => Promise<Result> | Result): Promise<Result> {
@@ -282,7 +283,7 @@ export class PostgresService
     try {
       return await work(lease);
     } finally {
-      pool.release(client, lease.end());
+      pool.release(client, await lease.end());
     }
   }
 }

@@ -203,6 +203,14 @@ describe('withClient', () => {
     expect(await database.withClient(pidOf)).not.toBe(pid);
   });
 
+  it('does not use a connection again whose transaction a failed statement has left open', async () => {
+    const database = service({ poolSize: 1 });
+    await using _daemon = await entrypoint([database], quiet);
+    const pid = await database.withClient(pidOf);
+    await expect(database.query('BEGIN; SELECT * FROM nowhere')).rejects.toMatchObject({ code: '42P01' });
+    expect(await database.withClient(pidOf)).not.toBe(pid);
+  });
+
   it('does not use a connection again that has a query under way', async () => {
     const database = service({ poolSize: 1 });
     await using _daemon = await entrypoint([database], quiet);

@@ -46,6 +46,8 @@ export async function startPostgres(): Promise<TestPostgres> {
   const { host, port, user, password, database } = server;
   const url = `postgres://${user}:${password}@${host}:${port}/${database}`;
   const admin = new pg.Pool({ connectionString: url, max: 1, application_name: 'test' });
+  // Its connection may still be about to close when the server stops.
+  admin.on('error', () => {});
   return {
     host,
     port,

@@ -44,6 +44,7 @@ export class Lease implements PostgresClient {
   readonly #client: pg.PoolClient;
   #inFlight = 0;
   #dying = false;
+  #unsettled = false;
   #released = false;
 
   constructor(client: pg.PoolClient) {
@@ -67,8 +68,11 @@ export class Lease implements PostgresClient {
     const client = this.raw;
     this.#inFlight += 1;
     try {
-      return await client.query(query as string, values as unknown[] | undefined);
+      const result = await client.query(query as string, values as unknown[] | undefined);
+      this.#unsettled = false;
+      return result;
     } catch (error) {
+      this.#unsettled = true;
       // The server ends the connection after a FATAL error; until then the client looks alive.
       if (error instanceof pg.DatabaseError && error.severity !== 'ERROR') this.#dying = true;
       throw error;
@@ -77,14 +81,17 @@ export class Lease implements PostgresClient {
     }
   }
 
-  get inTransaction(): boolean {
-    return this.#client.getTransactionStatus() !== 'I';
-  }
-
   /** Ends the loan; says whether the connection is fit for the next one. */
-  end(): boolean {
+  async end(): Promise<boolean> {
     this.#released = true;
-    return this.#inFlight === 0 && !this.#dying && !this.inTransaction;
+    if (this.#inFlight > 0 || this.#dying) return false;
+    try {
+      // The server tells an error before the state of the transaction after it; an empty query waits for that.
+      if (this.#unsettled) await this.#client.query('');
+    } catch {
+      return false;
+    }
+    return this.#client.getTransactionStatus() === 'I';
   }
 }
 
