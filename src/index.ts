@@ -12,17 +12,8 @@ export {
 } from './entrypoint.ts';
 export * from './errors.ts';
 export type { BosunEvent, EntrypointEvent, EventOf, ServiceEvent } from './events.ts';
-
-<<<<<<< HEAD
-
-export { byteCount, durationMs, secret } from './options.ts';
-
-=======
-
 export { type LogFields, withLogFields } from './logging/fields.ts';
-export { byteCount, durationMs } from './options.ts';
-
->>>>>>> logging
+export { byteCount, byteCount, durationMs, durationMs, secret, secret } from './options.ts';
 
 export {
   type AnyServiceClass,
