@@ -20,6 +20,8 @@ export type { Closed, Message, WebSocketClient } from './websocket/client.ts';
 /** To whom a message goes: to the members of a room, or, without one, to all. */
 export interface Audience {
   readonly room?: string | undefined;
+  /** Spread over several turns of the event loop; what is sent otherwise may overtake it. */
+  readonly gradual?: boolean | undefined;
 }
 
 /** What one run of the service consists of. */
@@ -81,7 +83,8 @@ const WebSocketOptions = Service.extend({
  * ```
  *
  * The handlers of one client run one after another, each when the promise of the one before has settled;
- * meanwhile the client is not read, so that it is held back. What a handler throws is logged and closes its client with 1011.
+ * meanwhile the client is not read, so that it is held back. What a handler throws is logged and closes its
+ * client with 1011.
  *
  * A stop takes no new clients, closes those there are with 1001, and waits for their closing handshakes and
  * for handlers under way.
@@ -136,24 +139,28 @@ export abstract class WebSocketService extends WebSocketOptions {
   }
 
   /**
-   * Broadcasts a value of which only the newest counts, such as a state: at most once per `coalesceMs` for
-   * each key and room, whatever the number of calls. `message` is called when it is sent, so that N clients
+   * Broadcasts, gradually, a value of which only the newest counts, such as a state: at most once per
+   * `coalesceMs` for each key and room, whatever the number of calls. `message` is called when it is sent, so that N clients
    * who join at once cost N messages and not N².
    */
-  publish(key: string, message: () => Message, to: Audience = {}): void {
-    this.#live?.latest.set(JSON.stringify([key, to.room]), () => this.broadcast(message(), to));
+  publish(key: string, message: () => Message, to: Pick<Audience, 'room'> = {}): void {
+    this.#live?.latest.set(JSON.stringify([key, to.room]), () =>
+      this.broadcast(message(), { ...to, gradual: true }),
+    );
   }
 
   /** Sends a message to clients of this process; it is encoded once for all of them. */
-  protected deliver(message: Message, { room }: Audience = {}): void {
-    this.#live?.hub.deliver(encode(message), room);
+  protected deliver(message: Message, { room, gradual = false }: Audience = {}): void {
+    const hub = this.#live?.hub;
+    if (gradual) hub?.deliverGradually(encode(message), room);
+    else hub?.deliver(encode(message), room);
   }
 
   override async start(scope: Scope): Promise<void> {
     const { log, clock, signal } = scope;
     const { heartbeatIntervalMs, coalesceMs } = this.options;
     const hub = this.#hub(scope);
-    const latest = new Latest<() => void>(clock, coalesceMs, (sends) => {
+    const latest = new Latest<() => void>(clock, coalesceMs, async (sends) => {
       for (const send of sends) {
         try {
           send();
@@ -161,6 +168,7 @@ export abstract class WebSocketService extends WebSocketOptions {
           log.error({ err: error }, 'publish failed');
         }
       }
+      await hub.delivered;
     });
     const upgrades = await this.#upgrades(hub, scope);
     this.#live = { hub, latest, upgrades };
@@ -174,7 +182,7 @@ export abstract class WebSocketService extends WebSocketOptions {
       scope.spawn('heartbeat', async () => {
         for (;;) {
           await clock.sleep(heartbeatIntervalMs, { signal });
-          hub.sweep();
+          await hub.sweep();
         }
       });
     }
@@ -183,7 +191,7 @@ export abstract class WebSocketService extends WebSocketOptions {
   override async stop({ signal }: StopReason): Promise<void> {
     if (this.#live === undefined) return;
     const { latest, hub } = this.#live;
-    latest.flush();
+    await latest.flush();
     await hub.close(1001, 'going away', signal);
   }
 

@@ -447,6 +447,24 @@ describe('broadcast', () => {
     for (const peer of [a, b]) expect([await peer.next(), await peer.next()]).toEqual(['now', 'later']);
   });
 
+  test('sent gradually is spread over turns of the event loop, in the order of the calls', async () => {
+    const probe = new Probe({ port: 0 });
+    await using _daemon = await entrypoint([probe], quiet);
+    const peers = await Promise.all(Array.from({ length: 250 }, () => Peer.connect(probe.url)));
+    probe.broadcast('first', { gradual: true });
+    probe.broadcast('second', { gradual: true });
+    probe.broadcast('at once');
+    expect(probe.sentMessages).toBe(250);
+    await Promise.resolve();
+    expect(probe.sentMessages).toBe(350);
+    for (const peer of peers) {
+      const messages = [await peer.next(), await peer.next(), await peer.next()];
+      expect(messages.filter((message) => message !== 'at once')).toEqual(['first', 'second']);
+      peer.socket.terminate();
+    }
+    await Promise.all(peers.map(({ closed }) => closed));
+  });
+
   test('does nothing while the service is not running', async () => {
     const probe = new Probe({ port: 0 });
     probe.broadcast('x');

@@ -3,6 +3,7 @@ import type { WebSocket } from 'ws';
 import type { Clock } from '../../clock.ts';
 import type { Logger, Scope } from '../../service.ts';
 import { type ClientOwner, type Closed, type Encoded, WebSocketClient } from './client.ts';
+import { inSlices } from './slices.ts';
 
 /** What a service does when something happens to a client. @internal */
 export interface Handlers {
@@ -30,6 +31,7 @@ export class Hub implements ClientOwner {
   sentMessages = 0;
   readonly #handlers: Handlers;
   readonly #log: Logger;
+  #gradual = Promise.resolve();
   readonly #rooms = new Map<string, Set<WebSocketClient>>();
   /** All that still hold a socket or have a handler under way, and what tells the end of either. */
   readonly #held = new Map<
@@ -62,18 +64,28 @@ export class Hub implements ClientOwner {
     );
   }
 
-  /** Sends to all clients of this process, or to those in a room. */
+  /** Sends, now, to all clients of this process or to those in a room. */
   deliver(message: Encoded, room: string | undefined): void {
-    for (const client of (room === undefined ? this.clients : this.#rooms.get(room)) ?? []) {
-      client.sendEncoded(message);
-    }
+    for (const client of this.#audience(room)) client.sendEncoded(message);
+  }
+
+  /** Sends over several turns of the event loop, in the order of the calls. */
+  deliverGradually(message: Encoded, room: string | undefined): void {
+    this.#gradual = this.#gradual.then(() =>
+      inSlices(this.#audience(room), (client) => client.sendEncoded(message)),
+    );
+  }
+
+  /** Resolves when what was to be delivered gradually has been. */
+  get delivered(): Promise<void> {
+    return this.#gradual;
   }
 
   /** Drops who gave no sign of life since the last time, and asks the others for one. */
-  sweep(): void {
-    for (const client of this.#held.keys()) {
+  async sweep(): Promise<void> {
+    await inSlices(this.#held.keys(), (client) => {
       if (!client.checkAlive()) client.terminate('no sign of life');
-    }
+    });
   }
 
   /** Closes all; resolves when every socket is closed and every handler has settled. */
@@ -134,6 +146,10 @@ export class Hub implements ClientOwner {
 
   disconnected(client: WebSocketClient): void {
     this.#held.get(client)?.disconnected();
+  }
+
+  #audience(room: string | undefined): Iterable<WebSocketClient> {
+    return (room === undefined ? this.clients : this.#rooms.get(room)) ?? [];
   }
 
   /** Calls a handler of the service's; what it throws ends this client alone. */
