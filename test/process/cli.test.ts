@@ -240,7 +240,7 @@ describe('bosun', () => {
       expect(code).toBe(0);
       expect(stdout).toContain('Examples:\n  $ bosun');
     }
-  }, 60_000);
+  });
 
   it('exits with 78 on a command or a flag that does not exist, and suggests one', async () => {
     using dir = new Project();
