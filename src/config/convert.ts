@@ -112,7 +112,9 @@ export class Conversion {
     const byName = new Map(options.map((option) => [option.name, option]));
     const value: Record<string, unknown> = { ...preset };
     for (const option of options) this.#remember(childOf(spot, option), node.place, undefined);
-    for (const key of Object.keys(preset)) this.#remember(spot, node.place, undefined, key);
+    for (const key of Object.keys(preset)) {
+      this.#remember({ ...spot, keys: [...spot.keys, key] }, node.place, undefined);
+    }
     for (const [name, entry] of node.entries) {
       if (skip.includes(name)) continue;
       const option = byName.get(name);
@@ -121,21 +123,9 @@ export class Conversion {
       } else if (isOpen(schema)) {
         value[name] = this.#convert(z.unknown(), entry.node, below(spot, name));
       } else {
-        if (name in preset) {
-          const rule = "is no option in a config file: the service's key is its name";
-          this.#problems.add({ place: entry.place, path: [...spot.path, name], rule });
-          continue;
-        }
-        const inCode = options.find(({ key }) => key === name);
-        const unknown =
-          inCode === undefined
-            ? unknownName(name, [...byName.keys(), ...skip])
-            : {
-                rule: 'is the name in code: in a config file it goes without its unit',
-                suggestion: inCode.name,
-              };
-        const shown = shownNode(entry.node);
-        this.#problems.add({ place: entry.place, path: [...spot.path, name], received: shown, ...unknown });
+        const received = shownNode(entry.node);
+        const unknown = unknownOption(name, options, { skip, preset });
+        this.#problems.add({ place: entry.place, path: [...spot.path, name], received, ...unknown });
       }
     }
     return value;
@@ -188,13 +178,8 @@ export class Conversion {
     return amount ?? value;
   }
 
-  #remember(spot: Spot, place: Place, shown: string | undefined, presetKey?: string): void {
-    const { keys, path, unit } = spot;
-    if (presetKey !== undefined) {
-      this.#locations.set(locationKey([...keys, presetKey]), { path, place, shown, unit: undefined });
-    } else {
-      this.#locations.set(locationKey(keys), { path, place, shown, unit });
-    }
+  #remember({ keys, path, unit }: Spot, place: Place, shown: string | undefined): void {
+    this.#locations.set(locationKey(keys), { path, place, shown, unit });
   }
 }
 
@@ -237,9 +222,23 @@ function isOpen(schema: z.ZodObject): boolean {
   return catchall !== undefined && !(catchall instanceof z.ZodNever);
 }
 
+/** What is wrong with a key that names no option. */
+function unknownOption(
+  name: string,
+  options: readonly SpelledOption[],
+  { skip, preset }: Required<Pick<ConvertOptions, 'skip' | 'preset'>>,
+): { rule: string; suggestion?: string } {
+  if (name in preset) return { rule: "is no option in a config file: the service's key is its name" };
+  const inCode = options.find(({ key }) => key === name);
+  if (inCode === undefined) return unknownName(name, [...options.map((option) => option.name), ...skip]);
+  return {
+    rule: 'is the name in code: in a config file it goes without its unit',
+    suggestion: inCode.name,
+  };
+}
+
 /** A rule that names an amount, as the file would write it: `at least 1s` for `at least 1000`. */
 function withUnits(rule: string, unit: Unit): string {
-  if (rule === 'is required') return rule;
   return rule.replace(
     /\b(at least|at most|greater than|less than) (\d+)$/,
     (_, bound: string, amount: string) => {

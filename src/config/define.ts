@@ -1,6 +1,6 @@
 import type { ServiceClass } from '../service.ts';
 import { Conversion, type ResolveReference } from './convert.ts';
-import type { ServiceDefinition } from './definition.ts';
+import { referencesIn, type ServiceDefinition } from './definition.ts';
 import { type ConfigNode, type Entry, type MapNode, shownNode, unknownName } from './node.ts';
 import { checkOrder } from './order.ts';
 import type { Place, Problems } from './problems.ts';
@@ -124,7 +124,7 @@ function define(
   const { name, use, Class, node, place, path } = draft;
   const services = draft.services.flatMap((service) => define(service, byName, problems) ?? []);
   if (Class === undefined) return undefined;
-  const references = new Map<object, string>();
+  const standIns = new Map<object, string>();
   const resolve: ResolveReference = (target, wanted) => {
     const found = byName.get(target);
     if (found === undefined) return unknownName(target, [...byName.keys()], 'names no service');
@@ -134,7 +134,7 @@ function define(
       };
     }
     const standIn: object = Object.create((found.Class ?? wanted).prototype);
-    references.set(standIn, target);
+    standIns.set(standIn, target);
     return { standIn };
   };
   const isSupervisor = isSupervisorClass(Class);
@@ -153,7 +153,7 @@ function define(
     use,
     Class,
     options,
-    references,
+    references: referencesIn(options, standIns),
     after: Array.isArray(options.after) ? options.after.map(String) : [],
     services,
     place,

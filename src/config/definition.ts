@@ -26,6 +26,20 @@ export function flatten(definitions: readonly ServiceDefinition[]): ServiceDefin
   return definitions.flatMap((definition) => [definition, ...flatten(definition.services)]);
 }
 
+/** Those of the stand-ins that options hold: one that was tried for a type that did not fit is not there. */
+export function referencesIn(options: unknown, standIns: ReadonlyMap<object, string>): Map<object, string> {
+  const found = new Map<object, string>();
+  const visit = (value: unknown): void => {
+    if (typeof value !== 'object' || value === null) return;
+    const name = standIns.get(value);
+    if (name !== undefined) found.set(value, name);
+    else if (Array.isArray(value)) value.forEach(visit);
+    else if (isPlainObject(value)) Object.values(value).forEach(visit);
+  };
+  visit(options);
+  return found;
+}
+
 /** The options with something else in the place of what stands for a service. */
 export function withReferences(
   { options, references }: ServiceDefinition,

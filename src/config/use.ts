@@ -21,7 +21,7 @@ export type Used =
  */
 export async function loadUse(use: string, configFile: string): Promise<Used> {
   const kind = Object.hasOwn(kinds, use) ? kinds[use] : undefined;
-  if (kind !== undefined) return pick(await kind(), undefined, use);
+  if (kind !== undefined) return { Class: await kind() };
   const [specifier = '', exportName] = use.split('#', 2);
   const isPath = /^(?:\.{0,2}\/|file:)/.test(specifier);
   const file = isPath ? pathOf(specifier, configFile) : packageFile(specifier, configFile);
@@ -50,12 +50,8 @@ export async function loadUse(use: string, configFile: string): Promise<Used> {
 
 /** The classes of the built-in kinds. */
 export async function builtInClasses(): Promise<Map<string, ServiceClass>> {
-  const classes = new Map<string, ServiceClass>();
-  for (const [kind, load] of Object.entries(kinds)) {
-    const used = pick(await load(), undefined, kind);
-    if ('Class' in used) classes.set(kind, used.Class);
-  }
-  return classes;
+  const loading = Object.entries(kinds).map(async ([kind, load]) => [kind, await load()] as const);
+  return new Map(await Promise.all(loading));
 }
 
 /** Whether the services of this class have services of their own. */

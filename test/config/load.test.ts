@@ -179,6 +179,15 @@ describe('an option of several types', () => {
     });
   });
 
+  it('is no reference where the type that fits has a text', async () => {
+    using dir = new ConfigDir();
+    const db = 'db: { use: ./services.ts#Database, url: x }';
+    const [service] = (await dir.load(`${api('sink: { to: db, loud: true }')}  ${db}\n`)).services;
+    expect(service?.references.size).toBe(0);
+    const [other] = (await dir.load(`${api('sink: { to: db }')}  ${db}\n`)).services;
+    expect([...(other?.references.values() ?? [])]).toEqual(['db']);
+  });
+
   it('names the alternatives, or what is wrong with the one that was meant', async () => {
     using dir = new ConfigDir();
     const problems = await dir.problems(

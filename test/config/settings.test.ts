@@ -46,6 +46,7 @@ it('a bad value names the variable or the flag, with those of the file', async (
 
 it.each([
   ['workers.threads', 'BOSUN_WORKERS', '2', 'workers: { threads: 2 }', { workers: { threads: 2 } }],
+  ['debug', 'BOSUN_DEBUG', 'true', 'debug: true', { debug: true }],
   ['log.level', 'BOSUN_LOG_LEVEL', 'debug', 'log: { level: debug }', { log: { level: 'debug' } }],
   ['log.format', 'BOSUN_LOG_FORMAT', 'plain', 'log: { format: plain }', { log: { format: 'plain' } }],
   [

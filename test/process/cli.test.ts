@@ -66,6 +66,13 @@ describe('bosun run', () => {
     expect(cli.stdout).toContain('"stopping"');
   });
 
+  it('logs at level debug with BOSUN_DEBUG', async () => {
+    using dir = project('services: { broken: { use: ./services.ts#Broken } }');
+    const { code, stdout } = await bosun(['run'], { cwd: dir.path, env: { BOSUN_DEBUG: 'true' } });
+    expect(code).toBe(1);
+    expect(stdout).toContain('"starting"');
+  });
+
   it('exits with 78 and every problem on stderr when the config is bad, without a stack', async () => {
     using dir = project(`
 services:
@@ -233,7 +240,7 @@ describe('bosun', () => {
       expect(code).toBe(0);
       expect(stdout).toContain('Examples:\n  $ bosun');
     }
-  }, 60_000);
+  });
 
   it('exits with 78 on a command or a flag that does not exist, and suggests one', async () => {
     using dir = new Project();
