@@ -301,15 +301,15 @@ describe('a failing start', () => {
     ).toEqual(stuck.map(({ name }) => name));
   });
 
-  test('when a service fails in a task while others start, its policy deals with that', async () => {
-    const gate = barrier();
+  test('a service that fails for good while others start fails the start', async () => {
     const a = new Probe('a', {}, { start: ({ spawn }) => spawn('work', fails('early')) });
-    const b = new Probe('b', {}, { start: () => gate.promise });
+    const b = new Probe('b', {}, { start: ({ signal, clock }) => clock.sleep(60_000, { signal }) });
     const bench = new Bench([a, b], { intensity: { maxFailures: 1 } });
     const started = bench.daemon.start().catch((error) => error);
     await bench.clock.advance(50);
-    expect((await started).code).toBe('ERR_RESTARTS_EXHAUSTED');
-    expect(bench.statuses()).toMatchObject({ b: 'stopped' });
+    expect(await started).toMatchObject({ code: 'ERR_RESTARTS_EXHAUSTED', service: 'a', failures: 2 });
+    expect(bench.statuses()).toEqual({ a: 'failed', b: 'stopped' });
+    expect((await bench.daemon.closed).exitCode).toBe(1);
   });
 });
 
@@ -417,7 +417,10 @@ describe('stop', () => {
       'a',
       { stopTimeoutMs: 500 },
       {
-        start: ({ defer }) => defer(() => void (cleaned = true)),
+        start: ({ defer }) =>
+          defer(() => {
+            cleaned = true;
+          }),
         stop: hang,
       },
     );

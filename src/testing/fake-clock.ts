@@ -1,4 +1,7 @@
 import { BaseClock, type Timer } from '../clock.ts';
+// The entrypoint loads these when it starts, which would take real time.
+import '../logging/lifecycle.ts';
+import '../logging/logging.ts';
 
 interface Entry {
   readonly at: number;
