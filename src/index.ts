@@ -13,8 +13,7 @@ export {
 export * from './errors.ts';
 export type { BosunEvent, EntrypointEvent, EventOf, ServiceEvent } from './events.ts';
 export { type LogFields, withLogFields } from './logging/fields.ts';
-export { byteCount, byteCount, durationMs, durationMs, secret, secret } from './options.ts';
-
+export { byteCount, durationMs, secret } from './options.ts';
 export {
   type AnyServiceClass,
   type Extended,
