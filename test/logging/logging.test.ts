@@ -211,6 +211,17 @@ describe('a reader that does not read', () => {
     expect(logging.dropped).toBe(dropped);
   });
 
+  test('is spoken of outside of the fields of whoever logged', async () => {
+    using pipe = fifo();
+    const logging = open(pipe.fd, { bufferBytes: 50_000 });
+    withLogFields({ reqId: 'r1' }, () => fill(logging));
+    const text = await pipe.readUntil((read) => read.includes('log lines dropped'));
+    await logging.close();
+    const lines = parsed(text);
+    expect(lines[0]).toHaveProperty('reqId', 'r1');
+    expect(lines.find((line) => 'dropped' in line)).not.toHaveProperty('reqId');
+  });
+
   test('costs lines from the first one that waits with bufferBytes: 0, but for one', async () => {
     using pipe = fifo();
     const logging = open(pipe.fd, { bufferBytes: 0 });

@@ -11,6 +11,8 @@ interface Scenario {
   /** `run` logs in a service of a daemon; the others log and then end like this. */
   readonly end: 'run' | 'close' | 'process.exit' | 'nothing' | 'throw';
   readonly fatal?: boolean;
+  /** So many more lines are logged in the very turn in which it ends. */
+  readonly lastWords?: number;
   /** Runs a process that inherits stdout before it logs. */
   readonly inherit?: boolean;
 }
@@ -43,6 +45,9 @@ if (end === 'run') {
   if (scenario.fatal) logging.logger.fatal('the end');
   if (end === 'close') await logging.close();
   tell({ dropped: logging.dropped });
+  if (scenario.lastWords) {
+    for (let i = lines; i < lines + scenario.lastWords; i++) logging.logger.info({ i }, message);
+  }
   if (end === 'process.exit') process.exit(3);
   if (end === 'throw') throw new Error('crash');
 }

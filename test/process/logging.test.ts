@@ -61,10 +61,10 @@ test.each(['process.exit', 'throw', 'nothing'])(
   'the end by %s writes all lines that there is room for',
   async (end) => {
     using pipe = fifo();
-    const child = start(pipe.fd, { lines: 100, end });
+    const child = start(pipe.fd, { lines: 100, end, lastWords: 100 });
     pipe.closeWriter();
     expect(await child.exitCode).toBe({ 'process.exit': 3, throw: 1, nothing: 0 }[end]);
-    expect(linesOf(pipe.read())).toHaveLength(100);
+    expect(parsed(pipe.read()).map((line) => line.i)).toEqual(Array.from({ length: 200 }, (_, i) => i));
     expect(droppedIn(await child.stderr)).toBe(0);
   },
 );
