@@ -8,7 +8,8 @@ import { type Scope, Service, type StopReason } from '../service.ts';
 import { type Application, prepare } from './http/application.ts';
 import { UpgradePathTakenError } from './http/errors.ts';
 import { settingUpFastify } from './http/fastify.ts';
-import { type Counters, HttpServer, type HttpStatistics, type UpgradeHandler } from './http/server.ts';
+import { HttpServer, type UpgradeHandler } from './http/server.ts';
+import type { Counters, HttpStatistics } from './http/statistics.ts';
 
 export type {
   Application,
@@ -18,7 +19,8 @@ export type {
 } from './http/application.ts';
 export { ApplicationError, BodyTooLargeError, ResponseError, UpgradePathTakenError } from './http/errors.ts';
 export { requestId } from './http/request-id.ts';
-export type { AccessLogLevel, HttpStatistics, UpgradeHandler } from './http/server.ts';
+export type { AccessLogLevel, UpgradeHandler } from './http/server.ts';
+export type { HttpStatistics } from './http/statistics.ts';
 
 const limitMs = () => durationMs().refine((ms) => ms > 0, 'must be greater than 0 (Infinity: no limit)');
 

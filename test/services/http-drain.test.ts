@@ -151,6 +151,29 @@ describe('a service that stops', () => {
     await stopped;
   });
 
+  it('completes an answer that has begun, and closes although it had promised to keep the connection', async () => {
+    const finish = Promise.withResolvers<void>();
+    class Streaming extends HttpService {
+      protected override createApplication(): Application {
+        return async (_request, response) => {
+          response.write('first');
+          await finish.promise;
+          response.end('last');
+        };
+      }
+    }
+    const streaming = new Streaming({ port: 0 });
+    daemon = await entrypoint([streaming], quiet);
+    await using client = await RawClient.to(streaming.addresses[0] as string);
+    await client.send(get('/'));
+    await client.until('first');
+    const { stopped } = await stopping();
+    finish.resolve();
+    expect(await client.all()).toMatch(/keep-alive[\s\S]*first[\s\S]*last\r\n0\r\n\r\n$/);
+    expect(await client.ended).toBe('fin');
+    await stopped;
+  });
+
   it('does not run a request that follows the answer with Connection: close', async () => {
     await using client = await RawClient.to(await run());
     await client.send(get('/slow'));

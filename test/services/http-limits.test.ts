@@ -2,8 +2,9 @@ import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Entrypoint, entrypoint } from 'bosun';
+import { type Clock, type Entrypoint, entrypoint, systemClock } from 'bosun';
 import { HttpService } from 'bosun/services/http';
+import { FakeClock } from 'bosun/testing';
 import { afterEach, describe, expect, it } from 'vitest';
 import { RawClient } from '../support/raw-client.ts';
 
@@ -17,15 +18,21 @@ class Hello extends HttpService {
 
 let daemon: Entrypoint | undefined;
 
-async function run(options: ConstructorParameters<typeof Hello>[0]): Promise<string> {
-  const service = new Hello({ port: 0, ...options });
-  daemon = await entrypoint([service], quiet);
-  return service.addresses[0] as string;
+let hello: Hello | undefined;
+
+async function run(
+  options: ConstructorParameters<typeof Hello>[0],
+  clock: Clock = systemClock,
+): Promise<string> {
+  hello = new Hello({ port: 0, ...options });
+  daemon = await entrypoint([hello], { ...quiet, clock });
+  return hello.addresses[0] as string;
 }
 
 afterEach(async () => {
-  await daemon?.stop();
+  await daemon?.abort().catch(() => {});
   daemon = undefined;
+  hello = undefined;
 });
 
 describe('a client', () => {
@@ -79,6 +86,19 @@ describe('a client', () => {
     await using client = await RawClient.to(await run({ keepAliveTimeoutMs: 20 }));
     await client.send('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
     expect(await client.all()).toMatch(/^HTTP\/1.1 200 /);
+  });
+
+  it('that is left, but holds on to its connection, loses it after a second', async () => {
+    const clock = new FakeClock();
+    const base = await run({}, clock);
+    await using client = await RawClient.to(base, { allowHalfOpen: true });
+    await client.send('what?\r\n\r\n');
+    expect(await client.all()).toMatch(/^HTTP\/1.1 400 /);
+    await clock.advance(999);
+    expect(hello?.statistics.connections).toBe(1);
+    await clock.advance(1);
+    await client.send('more').catch(() => {});
+    while (hello?.statistics.connections !== 0) await new Promise((resolve) => setImmediate(resolve));
   });
 
   it('gets the answers to its requests before that to what is malformed', async () => {

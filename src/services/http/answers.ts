@@ -34,3 +34,24 @@ export function endWith(socket: Duplex, status: number): void {
   const reason = STATUS_CODES[status] ?? 'Error';
   socket.end(`HTTP/1.1 ${status} ${reason}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
 }
+
+/** Answers and destroys a connection that nobody takes over. */
+export function refuse(socket: Duplex, status: number): void {
+  socket.on('error', () => {});
+  socket.once('finish', () => socket.destroy());
+  endWith(socket, status);
+}
+
+/** How what a client has sent is answered when it is no request. */
+export function statusOfClientError({ code }: NodeJS.ErrnoException): number {
+  switch (code) {
+    case 'HPE_HEADER_OVERFLOW':
+      return 431;
+    case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
+      return 413;
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return 408;
+    default:
+      return 400;
+  }
+}
