@@ -3,7 +3,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Entrypoint, type EntrypointOptions, entrypoint, type Scope, type Service } from 'bosun';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { Entrypoint, type EntrypointOptions, entrypoint, type Scope, type Service } from 'bosun';
 import { ConnectionClosedError, type TcpConnection, TcpService } from 'bosun/services/tcp';
 import { FakeClock, settle } from 'bosun/testing';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -306,22 +308,24 @@ describe('limits', () => {
     await closed;
   });
 
-  it('leave nothing behind after many connections', async () => {
+  it('leave nothing in memory of connections that have closed', async () => {
     const service = new Scripted().serve(echo);
     await run(service);
-    const burst = async (count: number) => {
-      for (let i = 0; i < count; i++) {
-        await using client = await connectTo(service);
-        expect(String(await client.end('x'))).toBe('x');
-      }
-      service.connections.length = 0;
+    const handled: WeakRef<TcpConnection>[] = [];
+    for (let i = 0; i < 200; i++) {
+      await using client = await connectTo(service);
+      expect(String(await client.end('x'))).toBe('x');
+      const [connection] = service.connections.splice(0);
+      handled.push(new WeakRef(connection as TcpConnection));
+    }
+    const alive = () => handled.filter((connection) => connection.deref() !== undefined).length;
+    for (let i = 0; i < 20 && alive() > 5; i++) {
       await settle();
-      globalThis.gc?.();
-      return process.memoryUsage().heapUsed;
-    };
-    await burst(100);
-    await burst(300);
-    expect(service.statistics).toMatchObject({ connections: 0, accepted: 400 });
+      collectGarbage();
+    }
+    // The last ones may still be on a stack, or in a cache of the engine.
+    expect(alive()).toBeLessThanOrEqual(5);
+    expect(service.statistics).toMatchObject({ connections: 0, accepted: 200 });
   });
 });
 
@@ -336,19 +340,17 @@ describe('stop', () => {
     });
     const daemon = await run(service);
     await using client = await connectTo(service);
-    const data = Buffer.alloc(1024 * 1024, 'abc');
+    // More than the 64 KiB that the service buffers, and no more than the kernel takes.
+    const data = Buffer.alloc(128 * 1024, 'abc');
     await client.send('first');
     await service.connection();
-    const sent = client.send(data);
-    const sender = client.socket;
-    await stalls(() => sender.bytesWritten - sender.writableLength);
+    await client.send(data);
     const stopped = daemon.stop();
     gate.resolve();
-    await sent;
+    expect(await client.ended).toBe('end');
     client.socket.end();
-    await client.ended;
     await stopped;
-    expect(client.received.length).toBe(5 + data.length);
+    expect(client.received.equals(Buffer.concat([Buffer.from('first'), data]))).toBe(true);
   });
 
   it('ends idle connections in order, and takes no new ones', async () => {
@@ -484,7 +486,7 @@ describe('start', () => {
         await scope.clock.sleep(Number.POSITIVE_INFINITY, { signal: scope.signal });
       }
     }
-    const daemon = new (await import('bosun')).Entrypoint([new Slow({ port })], {
+    const daemon = new Entrypoint([new Slow({ port })], {
       log: { level: 'silent' },
       ownsProcess: false,
     });
@@ -507,6 +509,11 @@ describe('start', () => {
     await rm(directory, { recursive: true });
   });
 });
+
+function collectGarbage(): void {
+  setFlagsFromString('--expose-gc');
+  (runInNewContext('gc') as () => void)();
+}
 
 /** Resolves when a number has stopped growing, for many turns of the event loop. */
 async function stalls(value: () => number): Promise<void> {
