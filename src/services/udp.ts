@@ -1,4 +1,3 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { isIPv6 } from 'node:net';
 import { z } from 'zod';
@@ -11,7 +10,7 @@ import { type Scope, Service, type StopReason } from '../service.ts';
 
 export type { RemoteInfo } from 'node:dgram';
 
-/** How often failures of one kind are logged, however many there are. */
+/** How often failing handlers are logged. */
 const LOG_EVERY_MS = 1_000;
 
 /** What fits into 65 535 bytes beside the headers: IPv4 counts its own (20) and UDP's (8), IPv6 UDP's alone. */
@@ -43,8 +42,6 @@ export interface UdpStatistics {
   readonly dropped: number;
   /** Their handler threw or rejected. */
   readonly failed: number;
-  /** Could not be sent. */
-  readonly unsent: number;
   /** Handlers that are busy. */
   readonly inFlight: number;
 }
@@ -55,6 +52,7 @@ const isInt32 = (value: number) => Number.isInteger(value) && value > 0 && value
 interface Running {
   readonly scope: Scope;
   readonly socket: Socket;
+  readonly maxBytes: number;
   address?: Destination;
   inFlight: number;
   draining: boolean;
@@ -86,7 +84,7 @@ export abstract class UdpService extends Service.extend({
   /** Handlers that may be busy at once, those that return a promise; what comes beyond is dropped. */
   maxInFlight: z.int().min(1).default(1_000),
 }) {
-  readonly #counts = { received: 0, dropped: 0, failed: 0, unsent: 0 };
+  readonly #counts = { received: 0, dropped: 0, failed: 0 };
   #running: Running | undefined;
   /** What `start` waits for. */
   #step: string | undefined;
@@ -111,8 +109,8 @@ export abstract class UdpService extends Service.extend({
   }
 
   /**
-   * Sends a datagram and forgets it, for handlers that answer much: what cannot be sent is logged, at most
-   * once a second, and counted.
+   * Sends a datagram and forgets it, which costs less than `send`: for handlers that answer much. One that the
+   * kernel does not take is lost, as any datagram may be.
    *
    * @throws {DatagramTooLargeError} `ERR_DATAGRAM_TOO_LARGE` above 65 507 bytes (IPv6: 65 527).
    * @throws {ServiceStopped} `ERR_SERVICE_STOPPED` when the service does not run.
@@ -123,28 +121,21 @@ export abstract class UdpService extends Service.extend({
 
   override async start(scope: Scope): Promise<void> {
     const { host, port, recvBufferBytes } = this.options;
+    const type = isIPv6(host) ? 'udp6' : 'udp4';
     const socket = createSocket({
-      type: typeOf(host),
+      type,
       ...(recvBufferBytes === undefined ? {} : { recvBufferSize: recvBufferBytes }),
     });
-    const running: Running = { scope, socket, inFlight: 0, draining: false, closed: false };
+    const maxBytes = MAX_DATAGRAM_BYTES[type];
+    const running: Running = { scope, socket, maxBytes, inFlight: 0, draining: false, closed: false };
     this.#running = running;
     scope.defer(() => close(running));
     this.#receive(running);
     this.#step = `listening on ${formatAddress({ host, port })}`;
     running.address = await bind(socket, { address: host, port }, scope.signal);
     this.#step = undefined;
-    const counts = this.#counts;
-    let lastError: Error | undefined;
-    const report = atMostEvery(LOG_EVERY_MS, scope.clock, () =>
-      scope.log.warn({ err: lastError, unsent: counts.unsent }, 'a datagram could not be sent'),
-    );
-    // A bound socket only reports what it could not send: nothing that it could not go on after.
-    socket.on('error', (error) => {
-      counts.unsent++;
-      lastError = error;
-      report();
-    });
+    // A bound socket only tells here of datagrams that it could not send: nothing that ends it.
+    socket.on('error', (error) => scope.log.debug({ err: error }, 'a datagram could not be sent'));
   }
 
   /** Handles what has arrived, waits for the handlers that are busy, and sends what they left to be sent. */
@@ -186,8 +177,6 @@ export abstract class UdpService extends Service.extend({
     const { scope, socket } = running;
     const counts = this.#counts;
     const { maxInFlight } = this.options;
-    const inScope = AsyncLocalStorage.snapshot();
-    const handle = (message: Buffer, remote: RemoteInfo) => this.handle(message, remote, scope);
     let lastError: unknown;
     const report = atMostEvery(LOG_EVERY_MS, scope.clock, () =>
       scope.log.error({ err: toError(lastError), failed: counts.failed }, 'the handler of a datagram failed'),
@@ -200,6 +189,7 @@ export abstract class UdpService extends Service.extend({
     const done = () => {
       if (--running.inFlight === 0) running.onIdle?.();
     };
+    // Called in the async context in which the socket was made, so a stray error is put down to this run.
     socket.on('message', (message, remote) => {
       counts.received++;
       if (running.draining || running.inFlight >= maxInFlight) {
@@ -207,7 +197,7 @@ export abstract class UdpService extends Service.extend({
         return;
       }
       try {
-        const handled = inScope(handle, message, remote);
+        const handled = this.handle(message, remote, scope);
         if (handled === undefined) return;
         void handled.catch(failed).finally(done);
         running.inFlight++;
@@ -221,13 +211,10 @@ export abstract class UdpService extends Service.extend({
     const running = this.#running;
     if (running === undefined || running.closed) throw new ServiceStopped(this.name, 'its socket is closed');
     const bytes = typeof data === 'string' ? Buffer.byteLength(data) : data.byteLength;
-    const maxBytes = MAX_DATAGRAM_BYTES[typeOf(this.options.host)];
-    if (bytes > maxBytes) throw new DatagramTooLargeError(bytes, maxBytes);
+    if (bytes > running.maxBytes) throw new DatagramTooLargeError(bytes, running.maxBytes);
     return running.socket;
   }
 }
-
-const typeOf = (host: string) => (isIPv6(host) ? 'udp6' : 'udp4');
 
 function close(running: Running): void {
   if (running.closed) return;
