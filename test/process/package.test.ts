@@ -16,7 +16,7 @@ let tarball: string;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'bosun-package-'));
   const { stdout } = await run('npm', ['pack', '--json', '--pack-destination', folder], { cwd: root });
-  const packed = JSON.parse(stdout.slice(stdout.indexOf('\n['))) as { filename: string }[];
+  const packed = JSON.parse(stdout.slice(stdout.search(/^\[/m))) as { filename: string }[];
   tarball = join(folder, packed[0]?.filename as string);
 }, 120_000);
 
