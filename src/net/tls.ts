@@ -73,7 +73,7 @@ function parseKey(file: string, pem: Buffer): KeyObject {
     return createPrivateKey(pem);
   } catch (thrown) {
     const cause = toError(thrown);
-    if ((cause as NodeJS.ErrnoException).code !== 'ERR_MISSING_PASSPHRASE') {
+    if (!pem.includes('ENCRYPTED')) {
       throw new CertificateError(file, 'malformed', `${file} is not a private key in PEM form`, { cause });
     }
     const message = `the key in ${file} is encrypted: store it decrypted, readable by the daemon alone`;

@@ -7,17 +7,20 @@ import { byteCount, durationMs } from '../options.ts';
 import { type Scope, Service, type StopReason } from '../service.ts';
 import { type Application, prepare } from './http/application.ts';
 import { UpgradePathTakenError } from './http/errors.ts';
-import { type Counters, HttpServer, type HttpStatistics, type UpgradeHandler } from './http/server.ts';
+import { settingUpFastify } from './http/fastify.ts';
+import { HttpServer, type UpgradeHandler } from './http/server.ts';
+import type { Counters, HttpStatistics } from './http/statistics.ts';
 
-export {
-  type Application,
-  type FastifyApplication,
-  type FetchApplication,
-  type RequestListener,
-  requestId,
+export type {
+  Application,
+  FastifyApplication,
+  FetchApplication,
+  RequestListener,
 } from './http/application.ts';
 export { ApplicationError, BodyTooLargeError, ResponseError, UpgradePathTakenError } from './http/errors.ts';
-export type { AccessLogLevel, HttpStatistics, UpgradeHandler } from './http/server.ts';
+export { requestId } from './http/request-id.ts';
+export type { AccessLogLevel, UpgradeHandler } from './http/server.ts';
+export type { HttpStatistics } from './http/statistics.ts';
 
 const limitMs = () => durationMs().refine((ms) => ms > 0, 'must be greater than 0 (Infinity: no limit)');
 
@@ -59,8 +62,8 @@ const HttpOptions = Service.extend({
  * await run([new Hello({ port: 8080 })]);
  * ```
  *
- * Fastify is used as `Fastify({ genReqId: requestId })`; it must not listen, and its `onClose` hooks run when
- * the requests have been drained.
+ * A Fastify app is to be made in `createApplication` and must not listen; its `onClose` hooks run when the
+ * requests have been drained.
  */
 export abstract class HttpService extends HttpOptions {
   readonly #upgrades = new Map<string, UpgradeHandler>();
@@ -84,15 +87,17 @@ export abstract class HttpService extends HttpOptions {
    * @throws {ApplicationError} `ERR_HTTP_APPLICATION`
    */
   override async start(scope: Scope): Promise<void> {
+    scope.defer(() => {
+      this.#step = undefined;
+    });
     const { tls, path, host, port } = this.options;
     this.#step = 'the certificate';
     const secure = tls === undefined ? undefined : await loadTls(tls, scope);
     this.#step = 'createApplication()';
-    const handler = await prepare(await this.createApplication(scope), scope.log);
+    const handler = await prepare(await settingUpFastify(scope.log, () => this.createApplication(scope)));
     scope.defer(async () => {
       this.#step = 'the close() of the application';
       await handler.close();
-      this.#step = undefined;
     });
     scope.signal.throwIfAborted();
     const server = new HttpServer(handler, this.options, secure, this.#upgrades, this.#counters, scope);

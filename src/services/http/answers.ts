@@ -1,6 +1,7 @@
 import { type IncomingMessage, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { Incoming, type Outgoing } from './messages.ts';
+import type { Outgoing } from './messages.ts';
+import { requestId } from './request-id.ts';
 
 /** The path of a request, without its query: what logs may show. */
 export function pathOf({ url = '/' }: IncomingMessage): string {
@@ -9,21 +10,21 @@ export function pathOf({ url = '/' }: IncomingMessage): string {
 }
 
 /** The body of an answer that the server gives on its own: nothing of the cause is in it. */
-export const errorBody = (status: number, requestId: string) => ({
+export const errorBody = (status: number, reqId: string) => ({
   statusCode: status,
   error: STATUS_CODES[status] ?? 'Error',
-  requestId,
+  requestId: reqId,
 });
 
 /** Answers instead of the application. The headers must not have been sent. */
 export function answerError(response: Outgoing, status: number): void {
-  const requestId = Incoming.idOf(response.req);
-  const body = Buffer.from(JSON.stringify(errorBody(status, requestId)));
+  const reqId = requestId(response.req);
+  const body = Buffer.from(JSON.stringify(errorBody(status, reqId)));
   for (const name of response.getHeaderNames()) response.removeHeader(name);
   response.writeHead(status, {
     'content-type': 'application/json; charset=utf-8',
     'content-length': body.length,
-    'x-request-id': requestId,
+    'x-request-id': reqId,
   });
   response.end(body);
 }
@@ -32,4 +33,25 @@ export function answerError(response: Outgoing, status: number): void {
 export function endWith(socket: Duplex, status: number): void {
   const reason = STATUS_CODES[status] ?? 'Error';
   socket.end(`HTTP/1.1 ${status} ${reason}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+}
+
+/** Answers and destroys a connection that nobody takes over. */
+export function refuse(socket: Duplex, status: number): void {
+  socket.on('error', () => {});
+  socket.once('finish', () => socket.destroy());
+  endWith(socket, status);
+}
+
+/** How what a client has sent is answered when it is no request. */
+export function statusOfClientError({ code }: NodeJS.ErrnoException): number {
+  switch (code) {
+    case 'HPE_HEADER_OVERFLOW':
+      return 431;
+    case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
+      return 413;
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return 408;
+    default:
+      return 400;
+  }
 }

@@ -15,6 +15,7 @@ export class Connection {
   #bytesAtRest: number;
   #timer: Timer | undefined;
   #closing = false;
+  #ended = false;
 
   constructor(socket: Socket, clock: Clock) {
     this.socket = socket;
@@ -58,8 +59,9 @@ export class Connection {
 
   /** Ends the connection: sends FIN, then reads on until the client ends it too, for `LINGER_MS` at most. */
   end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
     this.#closing = true;
-    if (this.socket.writableEnded) return;
     this.socket.end();
     this.socket.resume();
     this.#destroyLater();

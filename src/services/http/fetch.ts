@@ -3,7 +3,8 @@ import type { ServerResponse } from 'node:http';
 import { answerError } from './answers.ts';
 import type { FetchApplication } from './application.ts';
 import { ResponseError } from './errors.ts';
-import { Incoming, type Outgoing } from './messages.ts';
+import type { Incoming, Outgoing } from './messages.ts';
+import { requestId } from './request-id.ts';
 
 /** Answers a request through a web-standard application. Rejects when the application fails. */
 export async function serveFetch(
@@ -34,7 +35,7 @@ function toRequest(incoming: Incoming, outgoing: Outgoing, signal: AbortSignal):
     for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
       headers.append(rawHeaders[i] as string, rawHeaders[i + 1] as string);
     }
-    headers.set('x-request-id', Incoming.idOf(incoming));
+    headers.set('x-request-id', requestId(incoming));
     return new Request(urlOf(incoming), {
       method,
       headers,

@@ -1,6 +1,5 @@
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { BodyTooLargeError } from './errors.ts';
-import { newRequestId } from './request-id.ts';
 
 /** What a request and its response tell the server that they belong to. */
 export interface Exchange {
@@ -20,7 +19,6 @@ export interface Exchange {
  */
 export class Incoming extends IncomingMessage {
   #response: Outgoing | undefined;
-  #id: string | undefined;
   #maxBodyBytes = Number.POSITIVE_INFINITY;
   #bodyBytes = 0;
   #overflow: 'none' | 'handled' | 'unhandled' = 'none';
@@ -29,11 +27,6 @@ export class Incoming extends IncomingMessage {
   static open(request: Incoming, response: Outgoing, maxBodyBytes: number): void {
     request.#response = response;
     request.#maxBodyBytes = maxBodyBytes;
-  }
-
-  static idOf(request: Incoming): string {
-    request.#id ??= newRequestId(request.headers['x-request-id']);
-    return request.#id;
   }
 
   override push(chunk: Buffer | null, encoding?: BufferEncoding): boolean {

@@ -1,13 +1,26 @@
 import { randomBytes } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
 
 /** What is taken over from a client: short, and harmless in logs and headers. */
 const acceptable = /^[\w.:+/=@-]{1,128}$/;
 
 const prefix = `${randomBytes(6).toString('base64url')}-`;
+const key = Symbol('request id');
 let count = 0;
 
-/** The id that the client gave its request, if it can be used; otherwise a new one, unique across processes. */
-export function newRequestId(given: string | string[] | undefined): string {
+/**
+ * The id of a request: the client's `x-request-id` when that is at most 128 harmless characters, otherwise a
+ * new one, unique across processes. All log lines of the request carry it as `reqId`.
+ */
+export function requestId(request: IncomingMessage | Request): string {
+  // A web-standard Request comes with it.
+  if (request instanceof Request) return request.headers.get('x-request-id') ?? newRequestId(undefined);
+  const holder = request as IncomingMessage & { [key]?: string };
+  holder[key] ??= newRequestId(request.headers['x-request-id']);
+  return holder[key];
+}
+
+function newRequestId(given: string | string[] | undefined): string {
   if (typeof given === 'string' && acceptable.test(given)) return given;
   count += 1;
   return prefix + count.toString(36);

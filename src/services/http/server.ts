@@ -4,14 +4,17 @@ import { Server as NetServer, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { TlsOptions as NodeTlsOptions } from 'node:tls';
 import type { Clock } from '../../clock.ts';
+import { withLogFields } from '../../logging/fields.ts';
 import { type Address, type ListenOptions, listen } from '../../net/listen.ts';
 import type { Logger, Scope } from '../../service.ts';
-import { answerError, endWith, pathOf } from './answers.ts';
+import { answerError, endWith, pathOf, refuse, statusOfClientError } from './answers.ts';
 import type { Handler } from './application.ts';
 import { Connection } from './connection.ts';
 import { BodyTooLargeError } from './errors.ts';
-import { withLogFields } from './log-fields.ts';
 import { type Exchange, Incoming, Outgoing } from './messages.ts';
+import { quietTurn } from './quiet-turn.ts';
+import { requestId } from './request-id.ts';
+import { type Counters, describeRequests } from './statistics.ts';
 
 /** Takes over a connection whose client asks for another protocol; `head` is what it has sent already. */
 export type UpgradeHandler = (request: http.IncomingMessage, socket: Duplex, head: Buffer) => unknown;
@@ -29,41 +32,10 @@ export interface HttpServerOptions {
 
 export type AccessLogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
 
-/** What a server has done since its service was made; copies. */
-export interface HttpStatistics {
-  /** Connections open now, without upgraded ones. */
-  readonly connections: number;
-  /** Requests taken and not answered yet. */
-  readonly inFlight: number;
-  /** All requests that were taken. */
-  readonly requests: number;
-  /** Answers by the first digit of their status: `responses[2]` counts 200 to 299. */
-  readonly responses: readonly number[];
-  /** Requests whose client had gone before the answer was complete. */
-  readonly aborted: number;
-  /** Connections refused on account of `maxConnections`. */
-  readonly dropped: number;
-}
-
-/** Counters that outlive a run. */
-export interface Counters {
-  requests: number;
-  responses: number[];
-  aborted: number;
-  dropped: number;
-}
-
 /** How many idle connections are ended between two looks at what has arrived. */
 const BATCH = 32;
-/** A turn of the event loop up to this length counts as quiet. */
-const QUIET_MS = 1;
-/** How many turns a quiet one is waited for. */
-const MAX_TURNS = 50;
 /** How often a full server is logged at most. */
 const DROP_LOG_MS = 10_000;
-/** What `waitingFor` lists at most. */
-const MAX_LISTED = 5;
-
 /** One run of an http server: dispatches requests, knows its connections, drains. */
 export class HttpServer implements Exchange {
   readonly #server: http.Server<typeof Incoming, typeof Outgoing>;
@@ -77,6 +49,7 @@ export class HttpServer implements Exchange {
   readonly #log: Logger;
   readonly #clock: Clock;
   #draining = false;
+  #accepted = 0;
   #changed = Promise.withResolvers<void>();
   #dropsLoggedAt = Number.NEGATIVE_INFINITY;
 
@@ -140,17 +113,9 @@ export class HttpServer implements Exchange {
   /** The requests in flight, the oldest first. */
   describe(): string[] {
     const pending = [...this.#connections.values()].flatMap((connection) => connection.pending);
-    if (pending.length === 0)
-      return this.#connections.size > 0 ? [`${this.#connections.size} connections`] : [];
-    const now = this.#clock.now();
-    const listed = pending
-      .sort((a, b) => a.since - b.since)
-      .slice(0, MAX_LISTED)
-      .map(({ req, since }) => `${req.method} ${pathOf(req)} for ${Math.round((now - since) / 1_000)} s`);
-    const more = pending.length > MAX_LISTED ? [...listed, `${pending.length - MAX_LISTED} more`] : listed;
-    return [
-      `${pending.length} ${pending.length === 1 ? 'request' : 'requests'} in flight: ${more.join(', ')}`,
-    ];
+    if (pending.length > 0) return [describeRequests(pending, this.#clock.now())];
+    const { size } = this.#connections;
+    return size === 0 ? [] : [`${size} ${size === 1 ? 'connection' : 'connections'} without a request`];
   }
 
   /**
@@ -163,15 +128,15 @@ export class HttpServer implements Exchange {
     if (force.aborted) onForce();
     force.addEventListener('abort', onForce, { once: true });
     // What clients have sent so far counts as accepted, so it is read before anything is closed.
-    await this.#quietTurn();
+    await quietTurn(this.#clock, () => this.#accepted);
     // Not http's own close: that destroys idle connections whatever is on its way.
     NetServer.prototype.close.call(this.#server);
-    await this.#quietTurn();
+    await quietTurn(this.#clock, () => this.#accepted);
     for (const socket of this.#handshakes.values()) socket.destroy();
     while (this.#connections.size > 0) {
       this.#changed = Promise.withResolvers();
       if (!this.#endIdle()) await this.#changed.promise;
-      await this.#quietTurn();
+      await quietTurn(this.#clock, () => this.#accepted);
     }
     force.removeEventListener('abort', onForce);
   }
@@ -204,7 +169,7 @@ export class HttpServer implements Exchange {
 
   threw(response: Outgoing, error: unknown): void {
     const { req } = response;
-    const fields = { err: error, reqId: Incoming.idOf(req), method: req.method, path: pathOf(req) };
+    const fields = { err: error, reqId: requestId(req), method: req.method, path: pathOf(req) };
     if (response.destroyed || req.socket.destroyed) {
       this.#log.debug(fields, 'a request failed whose client had gone');
     } else if (error instanceof BodyTooLargeError && !response.headersSent) {
@@ -223,6 +188,9 @@ export class HttpServer implements Exchange {
 
   #listen(secure: boolean): void {
     const server = this.#server;
+    server.on('connection', () => {
+      this.#accepted += 1;
+    });
     if (secure) {
       server.on('connection', (socket) => this.#awaitHandshake(socket));
       server.on('tlsClientError', (error) => this.#log.debug({ err: error }, 'a TLS handshake failed'));
@@ -268,17 +236,17 @@ export class HttpServer implements Exchange {
     response.since = this.#clock.now();
     Incoming.open(request, response, this.#options.maxBodyBytes);
     if (this.#declaresTooMuch(request)) answerError(response, 413);
-    else withLogFields({ reqId: Incoming.idOf(request) }, this.#handle, request, response);
+    else withLogFields({ reqId: requestId(request) }, () => this.#handle(request, response));
   }
 
-  readonly #handle = (request: Incoming, response: Outgoing): void => {
+  #handle(request: Incoming, response: Outgoing): void {
     try {
       const result = this.#handler.handle(request, response);
       if (result instanceof Promise) result.catch((error) => this.threw(response, error));
     } catch (error) {
       this.threw(response, error);
     }
-  };
+  }
 
   #declaresTooMuch(request: Incoming): boolean {
     const length = request.headers['content-length'];
@@ -295,7 +263,7 @@ export class HttpServer implements Exchange {
       refuse(socket, status ?? 404);
       return;
     }
-    const reqId = Incoming.idOf(request);
+    const reqId = requestId(request);
     const failed = (error: unknown) => {
       this.#log.error({ err: error, reqId }, `the upgrade of ${pathOf(request)} failed`);
       refuse(socket, 500);
@@ -356,19 +324,6 @@ export class HttpServer implements Exchange {
     return false;
   }
 
-  /**
-   * Resolves right after a turn of the event loop in which little happened: everything that had arrived has
-   * been read, and next to nothing can have arrived since. Under a load without end it gives up waiting.
-   */
-  async #quietTurn(): Promise<void> {
-    await nextTurn();
-    for (let turn = 0; turn < MAX_TURNS; turn++) {
-      const begun = this.#clock.now();
-      await nextTurn();
-      if (this.#clock.now() - begun <= QUIET_MS) return;
-    }
-  }
-
   #destroyAll(): void {
     for (const socket of this.#handshakes.values()) socket.destroy();
     for (const { socket } of this.#connections.values()) socket.destroy();
@@ -378,7 +333,7 @@ export class HttpServer implements Exchange {
     const { req, statusCode } = response;
     const path = pathOf(req);
     const fields = {
-      reqId: Incoming.idOf(req),
+      reqId: requestId(req),
       method: req.method,
       path,
       status: statusCode,
@@ -390,29 +345,8 @@ export class HttpServer implements Exchange {
   }
 }
 
-const nextTurn = () => new Promise<void>((resolve) => void setImmediate(resolve));
-
 const peerOf = ({ remoteAddress, remotePort }: Socket) => `${remoteAddress} ${remotePort}`;
 
 /** Node takes whole milliseconds that setTimeout can wait, and 0 for no limit. */
 const nodeTimeout = (ms: number) =>
   ms === Number.POSITIVE_INFINITY ? 0 : Math.min(Math.ceil(ms), 2 ** 31 - 1);
-
-function refuse(socket: Duplex, status: number): void {
-  socket.on('error', () => {});
-  socket.once('finish', () => socket.destroy());
-  endWith(socket, status);
-}
-
-function statusOfClientError({ code }: NodeJS.ErrnoException): number {
-  switch (code) {
-    case 'HPE_HEADER_OVERFLOW':
-      return 431;
-    case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
-      return 413;
-    case 'ERR_HTTP_REQUEST_TIMEOUT':
-      return 408;
-    default:
-      return 400;
-  }
-}

@@ -1,0 +1,68 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { subscribe } from 'node:diagnostics_channel';
+import type { IncomingMessage } from 'node:http';
+import type { Logger } from '../../service.ts';
+import { errorBody, pathOf } from './answers.ts';
+import { requestId } from './request-id.ts';
+
+/** The part of a Fastify app that is set up for a service; Fastify itself is the user's to load. */
+interface App {
+  setErrorHandler(handler: (error: unknown, request: AppRequest, reply: AppReply) => void): unknown;
+  setGenReqId(make: (request: IncomingMessage) => string): unknown;
+}
+
+interface AppRequest {
+  readonly raw: IncomingMessage;
+}
+
+interface AppReply {
+  readonly statusCode: number;
+  code(status: number): this;
+  header(name: string, value: string): this;
+  send(payload: unknown): this;
+}
+
+const creator = new AsyncLocalStorage<Logger>();
+let subscribed = false;
+
+/**
+ * Calls `create`, and sets up the Fastify apps that it makes: their request ids are the service's, and errors
+ * that are the server's fault are logged instead of shown to the client. This cannot wait for the app to be
+ * returned: awaiting a Fastify app loads it, and its routes keep the error handler of that time. What the user
+ * sets replaces either.
+ */
+export function settingUpFastify<Value>(log: Logger, create: () => Value): Value {
+  if (!subscribed) {
+    subscribed = true;
+    subscribe('fastify.initialization', (message) => {
+      const logger = creator.getStore();
+      if (logger !== undefined) setUp((message as { fastify: App }).fastify, logger);
+    });
+  }
+  return creator.run(log, create);
+}
+
+function setUp(app: App, log: Logger): void {
+  app.setGenReqId(requestId);
+  app.setErrorHandler((error, { raw }, reply) => {
+    const status = statusOf(error) ?? (reply.statusCode >= 400 ? reply.statusCode : 500);
+    if (status < 500) {
+      reply.send(error);
+      return;
+    }
+    const reqId = requestId(raw);
+    log.error({ err: error, reqId }, `${raw.method} ${pathOf(raw)} failed`);
+    reply.code(status).header('x-request-id', reqId).send(errorBody(status, reqId));
+  });
+  // Otherwise Fastify warns when the user sets another.
+  const isSet = Object.getOwnPropertySymbols(app).find(
+    ({ description }) => description === 'fastify.errorHandlerAlreadySet',
+  );
+  if (isSet !== undefined) Object.assign(app, { [isSet]: false });
+}
+
+function statusOf(error: unknown): number | undefined {
+  if (typeof error !== 'object' || error === null || !('statusCode' in error)) return undefined;
+  const { statusCode } = error;
+  return typeof statusCode === 'number' && statusCode >= 400 && statusCode <= 599 ? statusCode : undefined;
+}
