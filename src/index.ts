@@ -12,6 +12,7 @@ export {
 } from './entrypoint.ts';
 export * from './errors.ts';
 export type { BosunEvent, EntrypointEvent, EventOf, ServiceEvent } from './events.ts';
+export { type LogFields, withLogFields } from './logging/fields.ts';
 export { byteCount, durationMs } from './options.ts';
 export {
   type AnyServiceClass,
