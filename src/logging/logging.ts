@@ -1,20 +1,108 @@
-import { type Logger, pino } from 'pino';
+import { type LogFn, type Logger, pino } from 'pino';
+import { toError } from '../errors.ts';
+import { logFields } from './fields.ts';
+import { detectFormat, type Render, renderer } from './format.ts';
 import type { LogOptions } from './options.ts';
+import { redactLine } from './redact.ts';
+import { Sink } from './sink.ts';
 
 /** The log of one entrypoint. */
 export interface Logging {
+  /**
+   * The root logger. Setting its `level` takes effect at once, also for the children that it has already,
+   * save those that were given a level of their own.
+   */
   readonly logger: Logger;
-  /** Waits until all is written, at most `flushTimeoutMs`; says on stderr what had to be dropped. */
+  /** How many lines have been dropped so far, for want of room or of a reader. */
+  readonly dropped: number;
+  /** Waits until all that waits is written, at most `flushTimeoutMs`. Never rejects. */
+  flush(): Promise<void>;
+  /**
+   * Flushes, then says on stderr what had to be dropped. Every caller gets the same promise; it never rejects.
+   * A line that is logged later is written if there is room for it at that moment, else dropped.
+   */
   close(): Promise<void>;
 }
 
-/** Sets up the log. */
-export function createLogging(options: LogOptions): Logging {
-  const logger = pino({ level: options.level });
+/** Where the log goes, and what tells it how. */
+export interface LogTarget {
+  /** Default: stdout. */
+  readonly fd?: number;
+  readonly env?: NodeJS.ProcessEnv;
+}
+
+/** Sets up the log. Nothing is opened before the first line. */
+export function createLogging(options: LogOptions, target: LogTarget = {}): Logging {
+  const { fd = 1, env = process.env } = target;
+  const { bufferBytes, flushIntervalMs, flushTimeoutMs } = options;
+  const render = renderer(options.format ?? detectFormat(fd, env));
+  const sink = new Sink({
+    fd,
+    bufferBytes,
+    flushIntervalMs,
+    flushTimeoutMs,
+    render: (line) => renderSafely(render, redactLine(line)),
+    reportDropped: (dropped) => {
+      const level = logger.isLevelEnabled('warn') ? 'warn' : (logger.level as 'error');
+      logger[level]({ dropped }, `${dropped} log lines dropped`);
+    },
+  });
+  const stream = {
+    write: (line: string) => sink.write(line),
+    // What pino's `logger.flush(callback)` calls.
+    flush: (done: () => void) => void sink.flush().then(done),
+  };
+  const logger: Logger = pino(
+    {
+      level: options.level,
+      ...(options.redact.length > 0 && { redact: options.redact }),
+      mixin: fieldsFor,
+      mixinMergeStrategy: (line, fields) => (fields === none ? line : { ...fields, ...line }),
+      hooks: { logMethod: neverThrowing(() => sink.countUnwritable()) },
+    },
+    stream,
+  );
   return {
     logger,
-    async close() {
-      logger.flush();
+    get dropped() {
+      return sink.dropped;
     },
+    flush: () => sink.flush(),
+    close: () => sink.close(),
+  };
+}
+
+/** A child can be given a formatter that makes a line no JSON: it goes out as it is. */
+function renderSafely(render: Render, line: string): string {
+  try {
+    return render(line);
+  } catch {
+    return line;
+  }
+}
+
+const none = {};
+
+/** The fields in scope but those that the logger itself carries: JSON with a key twice is refused by some. */
+function fieldsFor(_line: object, _level: number, logger: Logger): object {
+  const fields = logFields();
+  if (fields === undefined) return none;
+  const own = (logger as unknown as Record<symbol, string>)[pino.symbols.chindingsSym] ?? '';
+  return Object.fromEntries(Object.entries(fields).filter(([key]) => !own.includes(`"${key}":`)));
+}
+
+/** A getter, serializer or `toJSON` that throws costs the line its fields, never the caller its run. */
+function neverThrowing(onUnwritable: () => void) {
+  return function logMethod(this: Logger, args: Parameters<LogFn>, method: LogFn): void {
+    try {
+      method.apply(this, args);
+    } catch (thrown) {
+      try {
+        const message = args.find((argument) => typeof argument === 'string');
+        method.call(this, { logError: toError(thrown).message }, message ?? 'a line could not be logged');
+      } catch {
+        onUnwritable();
+      }
+    }
   };
 }
