@@ -68,11 +68,13 @@ export class Lease implements PostgresClient {
     const client = this.raw;
     this.#inFlight += 1;
     try {
-      const result = await client.query(query as string, values as unknown[] | undefined);
+      const result = await send(client, query, values);
       this.#unsettled = false;
       return result;
     } catch (error) {
       this.#unsettled = true;
+      // The error was made where the socket was read: its stack is to lead to the caller instead.
+      if (error instanceof Error) Error.captureStackTrace(error);
       // The server ends the connection after a FATAL error; until then the client looks alive.
       if (error instanceof pg.DatabaseError && error.severity !== 'ERROR') this.#dying = true;
       throw error;
@@ -93,6 +95,22 @@ export class Lease implements PostgresClient {
     }
     return this.#client.getTransactionStatus() === 'I';
   }
+}
+
+/**
+ * pg's own promise is rooted in the client, which is old: the garbage collector then takes the rows of every
+ * result for live ones and promotes them, which costs a sixth of the CPU under load. Its callback is not.
+ */
+function send(
+  client: pg.ClientBase,
+  query: string | PostgresQuery,
+  values: readonly unknown[] | undefined,
+): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    client.query(query as string, values as unknown[], (error, result) =>
+      error ? reject(error) : resolve(result),
+    );
+  });
 }
 
 /** Runs `work` between BEGIN and COMMIT, with ROLLBACK when it throws. @internal */
