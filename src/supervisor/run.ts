@@ -20,8 +20,8 @@ export type RunEnd =
   | { readonly kind: 'failed'; readonly error: Error; readonly origin: string }
   | { readonly kind: 'finished' };
 
-/** How long a stop that has been forced may take to settle before it is left behind. */
-const FORCED_GRACE_MS = 100;
+/** How long a stop that has been forced may take to settle before it is left behind. @internal */
+export const FORCED_GRACE_MS = 100;
 
 const currentRun = new AsyncLocalStorage<Run>();
 
@@ -186,7 +186,8 @@ export class Run {
     if (!inTime) {
       // The clean-ups of a hung stop still have to run: they are what closes its sockets.
       void this.#cleanUp(onError);
-      const done = await this.#within(all, FORCED_GRACE_MS * height(this.service));
+      // On each level of supervisors, those whose turn has not come are given as long before they are hurried.
+      const done = await this.#within(all, FORCED_GRACE_MS * (2 * height(this.service) - 1));
       // Who ends at once when forced from the outset was not held by anything; and what holds a supervisor
       // are its services, which report for themselves.
       if (!done || !(forcedAtOnce || held(this.service).length > 0)) {
