@@ -187,7 +187,11 @@ export class Supervisor extends Base {
       // One that it depends on may have been removed meanwhile.
       checkDependencies(held(life.host.root));
       await child.lane.request(async () => {
-        await this.#startChild(child, signal);
+        // Before the lane is at rest, for those who wait for that.
+        await this.#startChild(child, signal).catch((error) => {
+          this.#drop(child);
+          throw error;
+        });
         child.wanted = true;
       });
     } catch (error) {
@@ -288,6 +292,7 @@ export class Supervisor extends Base {
   }
 
   #drop(child: Child): void {
+    if (this.#children.get(child.name) !== child) return;
     this.#children.delete(child.name);
     this.#graph = this.#order();
   }
