@@ -182,18 +182,8 @@ export class Supervisor extends Base {
       checkDependencies(held(life.host.root));
       const { signal } = life.over;
       await this.#starting;
-      await this.#atRest([child.lane, ...this.#lanesBefore(child)], signal);
-      signal.throwIfAborted();
-      // One that it depends on may have been removed meanwhile.
-      checkDependencies(held(life.host.root));
-      await child.lane.request(async () => {
-        // Before the lane is at rest, for those who wait for that.
-        await this.#startChild(child, signal).catch((error) => {
-          this.#drop(child);
-          throw error;
-        });
-        child.wanted = true;
-      });
+      await this.#atRest([child.lane], signal);
+      await child.lane.request(() => this.#join(child, life));
     } catch (error) {
       this.#drop(child);
       throw error;
@@ -272,6 +262,19 @@ export class Supervisor extends Base {
       if (this.#children.get(child.name) !== child) throw new UnknownServiceError(child.name);
       await operation();
     });
+  }
+
+  /** Starts a child that is being added; drops it before those who wait for it see that it has failed. */
+  async #join(child: Child, { host, over }: Life): Promise<void> {
+    try {
+      await this.#atRest(this.#lanesBefore(child), over.signal);
+      checkDependencies(held(host.root)); // Something it needs may have been removed meanwhile.
+      await this.#startChild(child, over.signal);
+      child.wanted = true;
+    } catch (error) {
+      this.#drop(child);
+      throw error;
+    }
   }
 
   #newLane(members: () => readonly Child[]): Lane<Child> {
