@@ -122,6 +122,7 @@ describe('add', () => {
     const second = outcome(bench.daemon.add(b));
     await settle();
     const removed = outcome(bench.daemon.remove('going'));
+    await settle();
     const c = new Probe('c', { after: ['going'] });
     const third = outcome(bench.daemon.add(c));
     await settle();
