@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { orAborted } from '../abort.ts';
+import { doneWithin, orAborted } from '../abort.ts';
 import type { Context } from '../context.ts';
 import {
   ContextClosedError,
@@ -187,7 +187,7 @@ export class Run {
       // The clean-ups of a hung stop still have to run: they are what closes its sockets.
       void this.#cleanUp(onError);
       // On each level of supervisors, those whose turn has not come are given as long before they are hurried.
-      const done = await this.#within(all, FORCED_GRACE_MS * (2 * height(this.service) - 1));
+      const done = await doneWithin(all, FORCED_GRACE_MS * (2 * height(this.service) - 1), clock);
       // Who ends at once when forced from the outset was not held by anything; and what holds a supervisor
       // are its services, which report for themselves.
       if (!done || !(forcedAtOnce || held(this.service).length > 0)) {
@@ -203,12 +203,6 @@ export class Run {
     for (const error of errors) {
       this.host.emit({ type: 'service-stop-failed', service: this.service.name, error });
     }
-  }
-
-  async #within(work: Promise<unknown>, delayMs: number): Promise<boolean> {
-    const { promise, resolve } = Promise.withResolvers<boolean>();
-    using _timer = this.host.clock.setTimer(() => resolve(false), delayMs);
-    return await Promise.race([work.then(() => true), promise]);
   }
 
   async #settledTasks(): Promise<void> {
