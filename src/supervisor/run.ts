@@ -161,9 +161,10 @@ export class Run {
     const forceNow = (reason: string) => {
       why = reason;
       heldBy = this.#heldBy();
-      forced.abort(new ServiceStopped(name, why));
+      currentRun.run(this, () => forced.abort(new ServiceStopped(name, why)));
     };
-    this.#abort.abort(new ServiceStopped(name, kind));
+    // In its context, as the listeners are the service's code.
+    currentRun.run(this, () => this.#abort.abort(new ServiceStopped(name, kind)));
     const all = currentRun
       .run(this, async () => end({ kind, error, signal: forced.signal }))
       .catch(onError)
