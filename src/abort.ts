@@ -1,3 +1,5 @@
+import type { Clock } from './clock.ts';
+
 /**
  * What `work` comes to, or a rejection with `signal.reason` as soon as the signal aborts. The listener is
  * removed either way; `work` itself goes on.
@@ -17,4 +19,11 @@ export function abortWith(controller: AbortController, signal: AbortSignal): Dis
   if (signal.aborted) onAbort();
   else signal.addEventListener('abort', onAbort);
   return { [Symbol.dispose]: () => signal.removeEventListener('abort', onAbort) };
+}
+
+/** Whether `work` is done within `delayMs`; rejects when it does. */
+export async function doneWithin(work: Promise<unknown>, delayMs: number, clock: Clock): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  using _timer = clock.setTimer(() => resolve(false), delayMs);
+  return await Promise.race([work.then(() => true), promise]);
 }

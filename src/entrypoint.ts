@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { orAborted } from './abort.ts';
+import { doneWithin, orAborted } from './abort.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { type Context, ContextStore } from './context.ts';
 import {
@@ -25,7 +25,7 @@ import { ownProcess, type ProcessOwner, type StopSignal } from './process-guard.
 import type { Logger, Service } from './service.ts';
 import { exitCodes, type Outcome, settingsSchema } from './settings.ts';
 import type { Host, ServiceInfo } from './supervisor/host.ts';
-import { Run } from './supervisor/run.ts';
+import { FORCED_GRACE_MS, Run } from './supervisor/run.ts';
 import { Supervisor } from './supervisor/supervisor.ts';
 import { checkDependencies, checkNames, held, restartClosure, subtree } from './supervisor/tree.ts';
 import { WorkerPool } from './workers/pool.ts';
@@ -350,17 +350,26 @@ export class Entrypoint implements AsyncDisposable {
     this.stop(cause).catch(() => {});
   }
 
+  /** @throws {HookForcedError} `ERR_HOOK_FORCED`; what the hook throws. */
   async #callHook(name: Exclude<keyof Hooks, 'reload'>): Promise<void> {
     const hook = this.#hooks[name];
-    if (hook !== undefined) await orAborted((async () => hook(this))(), this.#force.signal);
+    if (hook === undefined) return;
+    const { signal } = this.#force;
+    const work = (async () => void (await hook(this)))();
+    const forced = await orAborted(work, signal).catch((thrown: unknown) => {
+      if (!signal.aborted || thrown !== signal.reason) throw thrown;
+      return true;
+    });
+    if (forced && !(await doneWithin(work, FORCED_GRACE_MS, this.#clock))) {
+      throw new HookForcedError(name, toError(signal.reason));
+    }
   }
 
   async #tryHook(hook: 'preStop' | 'postStop'): Promise<void> {
     try {
       await this.#callHook(hook);
     } catch (thrown) {
-      const { aborted, reason } = this.#force.signal;
-      const error = aborted && thrown === reason ? new HookForcedError(hook, reason) : toError(thrown);
+      const error = toError(thrown);
       if (error instanceof HookForcedError) this.#stopErrors.push(error);
       this.#emit({ type: 'hook-failed', hook, error });
     }

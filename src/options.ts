@@ -72,6 +72,8 @@ function problemsOfIssue(issue: z.core.$ZodIssue, schema: z.ZodType, input: unkn
 
 function ruleOf(issue: z.core.$ZodIssue, received: unknown): string {
   if (received === undefined && issue.code !== 'custom') return 'is required';
+  // A message that the schema brings along says it best.
+  if (!/^(Invalid|Too (big|small)|Unrecognized)\b/.test(issue.message)) return issue.message;
   switch (issue.code) {
     case 'invalid_type':
       return `must be ${article(issue.expected)}`;
@@ -94,7 +96,7 @@ const sizeUnit = (origin: string) =>
   origin === 'string' ? ' characters long' : origin === 'array' || origin === 'set' ? ' items long' : '';
 
 const article = (noun: string) =>
-  noun === 'int' ? 'an integer' : `${/^[aeiou]/.test(noun) ? 'an' : 'a'} ${noun}`;
+  noun === 'int' ? 'an integer' : `${/^[aeio]/.test(noun) ? 'an' : 'a'} ${noun}`;
 
 function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
   return path.reduce<unknown>(

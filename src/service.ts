@@ -24,13 +24,13 @@ export type ServiceState =
     };
 
 const followers: Readonly<Record<ServiceState['status'], readonly ServiceState['status'][]>> = {
-  created: ['starting', 'stopped'],
+  created: ['starting'],
   starting: ['running', 'stopping', 'failed'],
   running: ['stopping'],
-  stopping: ['stopped', 'failed', 'backing-off'],
+  stopping: ['stopped', 'failed'],
   stopped: ['starting', 'backing-off'],
-  failed: ['starting', 'backing-off', 'stopped'],
-  'backing-off': ['starting', 'stopped', 'failed', 'backing-off'],
+  failed: ['starting', 'backing-off'],
+  'backing-off': ['starting', 'stopped', 'backing-off'],
 };
 
 /**

@@ -289,7 +289,7 @@ describe('a failing start', () => {
     const started = bench.daemon.start().catch((error) => error);
     await settle();
     await bench.finish();
-    expect(bench.clock.now()).toBeLessThanOrEqual(15_100);
+    expect(bench.clock.now()).toBeLessThanOrEqual(15_200);
     expect((await started).message).toBe('service "bad" could not start: boom');
     const { exitCode, errors } = await bench.daemon.closed;
     expect(exitCode).toBe(70);
@@ -483,7 +483,7 @@ describe('stop', () => {
     );
     const bench = new Bench(stuck, { shutdown: { timeoutMs: 12_000 } });
     await bench.daemon.start();
-    expect(await bench.stop()).toBe(12_100);
+    expect(await bench.stop()).toBe(12_200);
     const { exitCode, errors } = await bench.daemon.closed;
     expect(exitCode).toBe(70);
     expect(errors.map((error) => (error as StopForcedError).service).sort()).toEqual(
@@ -575,6 +575,17 @@ describe('stop', () => {
     await expect(bench.daemon.stop()).rejects.toThrow(ShutdownError);
     await started;
     expect((await bench.daemon.closed).exitCode).toBe(1);
+  });
+
+  test('abort keeps the order, as long as all do as they are told', async () => {
+    const journal: string[] = [];
+    const a = new Probe('a', {}, {}, journal);
+    const b = new Probe('b', { needs: [a] }, { stop: () => settle() }, journal);
+    const bench = new Bench([a, b]);
+    await bench.daemon.start();
+    await bench.daemon.abort();
+    expect(journal).toEqual(['+a', '+b', '-b', '-a']);
+    expect(await bench.daemon.closed).toEqual({ exitCode: 70, errors: [] });
   });
 
   test('before a start it ends at once, and a start afterwards is refused', async () => {

@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { orAborted } from '../abort.ts';
+import { doneWithin, orAborted } from '../abort.ts';
 import type { Context } from '../context.ts';
 import {
   ContextClosedError,
@@ -20,8 +20,8 @@ export type RunEnd =
   | { readonly kind: 'failed'; readonly error: Error; readonly origin: string }
   | { readonly kind: 'finished' };
 
-/** How long a stop that has been forced may take to settle before it is left behind. */
-const FORCED_GRACE_MS = 100;
+/** How long a stop that has been forced may take to settle before it is left behind. @internal */
+export const FORCED_GRACE_MS = 100;
 
 const currentRun = new AsyncLocalStorage<Run>();
 
@@ -161,9 +161,10 @@ export class Run {
     const forceNow = (reason: string) => {
       why = reason;
       heldBy = this.#heldBy();
-      forced.abort(new ServiceStopped(name, why));
+      currentRun.run(this, () => forced.abort(new ServiceStopped(name, why)));
     };
-    this.#abort.abort(new ServiceStopped(name, kind));
+    // In its context, as the listeners are the service's code.
+    currentRun.run(this, () => this.#abort.abort(new ServiceStopped(name, kind)));
     const all = currentRun
       .run(this, async () => end({ kind, error, signal: forced.signal }))
       .catch(onError)
@@ -186,7 +187,8 @@ export class Run {
     if (!inTime) {
       // The clean-ups of a hung stop still have to run: they are what closes its sockets.
       void this.#cleanUp(onError);
-      const done = await this.#within(all, FORCED_GRACE_MS * height(this.service));
+      // On each level of supervisors, those whose turn has not come are given as long before they are hurried.
+      const done = await doneWithin(all, FORCED_GRACE_MS * (2 * height(this.service) - 1), clock);
       // Who ends at once when forced from the outset was not held by anything; and what holds a supervisor
       // are its services, which report for themselves.
       if (!done || !(forcedAtOnce || held(this.service).length > 0)) {
@@ -202,12 +204,6 @@ export class Run {
     for (const error of errors) {
       this.host.emit({ type: 'service-stop-failed', service: this.service.name, error });
     }
-  }
-
-  async #within(work: Promise<unknown>, delayMs: number): Promise<boolean> {
-    const { promise, resolve } = Promise.withResolvers<boolean>();
-    using _timer = this.host.clock.setTimer(() => resolve(false), delayMs);
-    return await Promise.race([work.then(() => true), promise]);
   }
 
   async #settledTasks(): Promise<void> {

@@ -17,7 +17,7 @@ import { type Graph, restrictedTo, reversed, visitInOrder } from './graph.ts';
 import type { Host, ServiceInfo } from './host.ts';
 import { Lane } from './lane.ts';
 import { FailureWindow, intensitySchema, pauseBefore, restartBackoffSchema } from './restart-policy.ts';
-import { hostOf, type RunEnd } from './run.ts';
+import { FORCED_GRACE_MS, hostOf, type RunEnd } from './run.ts';
 import { checkDependencies, checkNames, dependencyGraph, dependentsOf, held, heldServices } from './tree.ts';
 
 /** The options of supervision; the entrypoint takes the same. */
@@ -73,6 +73,8 @@ export class Supervisor extends Base {
   readonly #window: FailureWindow;
   /** For the strategies that restart groups; with `one-for-one` each child has a lane of its own. */
   readonly #groupLane = this.#newLane(() => [...this.#graph.keys()]);
+  /** Those that are being added: they count as held only when they run. */
+  readonly #joining = new Set<Child>();
   #life: Life | undefined;
   /** The start of all, while it is under way. */
   #starting: Promise<unknown> | undefined;
@@ -169,22 +171,20 @@ export class Supervisor extends Base {
     const life = this.#life;
     checkNames([life?.host.root ?? this, service]);
     const child = this.#hold(service);
+    this.#joining.add(child);
     try {
       this.#graph = this.#order();
       if (life === undefined) return;
       checkDependencies(held(life.host.root));
       const { signal } = life.over;
       await this.#starting;
-      await this.#atRest([child.lane, ...this.#lanesBefore(child)], signal);
-      // One that it depends on may have been removed meanwhile.
-      checkDependencies(held(life.host.root));
-      await child.lane.request(async () => {
-        await this.#startChild(child, signal);
-        child.wanted = true;
-      });
+      await this.#atRest([child.lane], signal);
+      await child.lane.request(() => this.#join(child, life));
     } catch (error) {
       this.#drop(child);
       throw error;
+    } finally {
+      this.#joining.delete(child);
     }
     life.host.emit({ type: 'service-added', service: service.name });
   }
@@ -252,11 +252,25 @@ export class Supervisor extends Base {
   async #request(child: Child, operation: () => Promise<void>): Promise<void> {
     const { over } = this.#running;
     await this.#starting;
+    over.signal.throwIfAborted();
     await child.lane.request(async () => {
       over.signal.throwIfAborted();
       if (this.#children.get(child.name) !== child) throw new UnknownServiceError(child.name);
       await operation();
     });
+  }
+
+  /** Starts a child that is being added; drops it before those who wait for it see that it has failed. */
+  async #join(child: Child, { host, over }: Life): Promise<void> {
+    try {
+      await this.#atRest(this.#lanesBefore(child), over.signal);
+      checkDependencies(held(host.root)); // Something it needs may have been removed meanwhile.
+      await this.#startChild(child, over.signal);
+      child.wanted = true;
+    } catch (error) {
+      this.#drop(child);
+      throw error;
+    }
   }
 
   #newLane(members: () => readonly Child[]): Lane<Child> {
@@ -277,14 +291,15 @@ export class Supervisor extends Base {
   }
 
   #drop(child: Child): void {
+    if (this.#children.get(child.name) !== child) return;
     this.#children.delete(child.name);
     this.#graph = this.#order();
   }
 
   #find(name: string): Child {
     const child = this.#children.get(name);
-    if (child === undefined) throw new UnknownServiceError(name, nearest(name, this.#children.keys()));
-    return child;
+    if (child !== undefined && !this.#joining.has(child)) return child;
+    throw new UnknownServiceError(name, nearest(name, this.#children.keys()));
   }
 
   #order(): Graph<Child> {
@@ -354,7 +369,14 @@ export class Supervisor extends Base {
       errors.push(...(await child.stop(host, kind, error)));
       if (child.state.status === 'backing-off') child.become({ status: 'stopped', since: host.clock.now() });
     };
-    await visitInOrder(reversed(this.#graph), stop, host.force);
+    // Who is forced in vain must not use up what those after it need.
+    const hurry = new AbortController();
+    using stack = new DisposableStack();
+    const onForce = () => stack.use(host.clock.setTimer(() => hurry.abort(), FORCED_GRACE_MS));
+    if (host.force.aborted) onForce();
+    else host.force.addEventListener('abort', onForce);
+    stack.defer(() => host.force.removeEventListener('abort', onForce));
+    await visitInOrder(reversed(this.#graph), stop, hurry.signal);
     return errors;
   }
 
@@ -458,8 +480,8 @@ export class Supervisor extends Base {
   /** It is over: the supervisor above decides, and stops what still runs. */
   #fail(error: Error): void {
     const { scope, over } = this.#running;
-    over.abort(error);
     scope.fail(error);
+    over.abort(new ServiceStopped(this.name, error.message));
   }
 
   /** A supervisor with nothing left is done; with nothing left but failures it has failed. */
