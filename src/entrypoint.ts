@@ -1,4 +1,4 @@
-import type { z } from 'zod';
+import { z } from 'zod';
 import { orAborted } from './abort.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { type Context, ContextStore } from './context.ts';
@@ -65,8 +65,10 @@ const DEBUG_STACK_FRAMES = 50;
 
 const signalNumbers: Readonly<Record<StopSignal, number>> = { SIGINT: 2, SIGTERM: 15 };
 
-/** The name of the supervisor at the root. */
-const ROOT = 'entrypoint';
+/** The name of the supervisor at the root: one that no service can have. */
+const ROOT = '(entrypoint)';
+
+class Root extends Supervisor.extend({ name: z.literal(ROOT) }) {}
 
 /**
  * The root of the services: holds them, the log, the worker threads and the context, and owns the process's
@@ -124,7 +126,7 @@ export class Entrypoint implements AsyncDisposable {
     this.#clock = clock;
     this.#random = random;
     const { strategy, intensity, backoff } = this.#settings;
-    this.#root = new Supervisor({ name: ROOT, services: [...services], strategy, intensity, backoff });
+    this.#root = new Root({ name: ROOT, services: [...services], strategy, intensity, backoff });
     this.#checkTree();
     this.#events = new EventHub((error) => this.#logging?.logger.error({ err: error }, 'a listener threw'));
     this.#context = new ContextStore(clock);

@@ -72,6 +72,8 @@ function problemsOfIssue(issue: z.core.$ZodIssue, schema: z.ZodType, input: unkn
 
 function ruleOf(issue: z.core.$ZodIssue, received: unknown): string {
   if (received === undefined && issue.code !== 'custom') return 'is required';
+  // Not zod's own words: those of the schema.
+  if (!/^(?:Invalid|Too) /.test(issue.message)) return issue.message;
   switch (issue.code) {
     case 'invalid_type':
       return `must be ${article(issue.expected)}`;
