@@ -23,7 +23,7 @@ import { nearest } from './nearest.ts';
 import { parseOptions } from './options.ts';
 import { ownProcess, type ProcessOwner, type StopSignal } from './process-guard.ts';
 import type { Logger, Service } from './service.ts';
-import { exitCodes, type Outcome, settingsSchema } from './settings.ts';
+import { exitCodes, logLevelOf, type Outcome, settingsSchema } from './settings.ts';
 import type { Host, ServiceInfo } from './supervisor/host.ts';
 import { Run } from './supervisor/run.ts';
 import { Supervisor } from './supervisor/supervisor.ts';
@@ -265,8 +265,7 @@ export class Entrypoint implements AsyncDisposable {
       import('./logging/logging.ts'),
       import('./logging/lifecycle.ts'),
     ]);
-    const { debug, log } = this.#settings;
-    this.#logging = createLogging(debug && log.level !== 'trace' ? { ...log, level: 'debug' } : log);
+    this.#logging = createLogging({ ...this.#settings.log, level: logLevelOf(this.#settings) });
     const { logger } = this.#logging;
     this.#events.on((event) => logEvent(logger, event));
     const { signal } = this.#stopRequest;

@@ -93,6 +93,27 @@ services:
     expect(stderr).not.toMatch(/^\s+at /m);
   });
 
+  it('warns of a variable that is misspelt, and of no other, and goes on', async () => {
+    using dir = project(good);
+    const env = { BOSUN_LOGLEVEL: 'debug', BOSUN_HOME: '/srv' };
+    const { code, stderr } = await bosun(['check'], { cwd: dir.path, env });
+    expect(code).toBe(0);
+    const warning = 'is ignored: there is no such setting (did you mean BOSUN_LOG_LEVEL?)';
+    expect(stderr).toBe(`bosun: warning: BOSUN_LOGLEVEL ${warning}\n`);
+    await using cli = new Cli(['run'], { cwd: dir.path, env });
+    await cli.seen(/ready in/);
+    cli.kill('SIGTERM');
+    expect(await cli.exited).toBe(0);
+    expect(cli.stderr).toBe(stderr);
+  });
+
+  it('exits with 78 when a flag does not go with the file', async () => {
+    using dir = project(`shutdown: { timeout: 5s }\n${good}`);
+    const { code, stderr } = await bosun(['run', '--shutdown-delay', '6s'], { cwd: dir.path });
+    expect(code).toBe(78);
+    expect(stderr).toContain('error: shutdown.delay (with --shutdown-delay) must be less than');
+  });
+
   it('exits with 1 when a service cannot start', async () => {
     using dir = project('services: { broken: { use: ./services.ts#Broken } }');
     const { code, stdout } = await bosun(['run'], { cwd: dir.path });
