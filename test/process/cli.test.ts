@@ -1,5 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import { readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { bosun, Cli, Project } from './cli.ts';
 
@@ -228,14 +230,43 @@ describe('bosun init', () => {
     });
     expect(JSON.parse(readFileSync(join(fresh, 'package.json'), 'utf8'))).toMatchObject({
       name: 'fresh',
-      scripts: { start: 'bosun run' },
+      scripts: { start: 'bosun run', check: 'bosun check' },
     });
     // The packages are found in the directory above.
-    await using cli = new Cli(['run'], { cwd: fresh, env: { NAME: 'tester' } });
-    await cli.seen(/hello, tester/);
+    const env = { PORT: '0', ECHO_PORT: '0', BOSUN_LOG_FORMAT: 'json' };
+    expect(await bosun(['check'], { cwd: fresh, env })).toMatchObject({ code: 0, stderr: '' });
+    await using cli = new Cli(['run'], { cwd: fresh, env });
     await cli.seen(/ready in/);
+    const [, url] = /hello (http:\S+?),/.exec(cli.stdout) ?? [];
+    const response = await fetch(`${url}/?name=Ada`, { headers: { connection: 'close' } });
+    expect(await response.json()).toEqual({ message: 'hello, Ada' });
     cli.kill('SIGTERM');
     expect(await cli.exited).toBe(0);
+    expect(cli.stderr).toBe('');
+  });
+
+  it('writes a service that passes a strict type check', async () => {
+    using dir = new Project();
+    await bosun(['init', 'fresh'], { cwd: dir.path });
+    const options = ['--noEmit', '--strict', '--module', 'nodenext', '--types', 'node', '--skipLibCheck'];
+    const tsc = join(import.meta.dirname, '../../node_modules/.bin/tsc');
+    symlinkSync(
+      join(import.meta.dirname, '../../node_modules/@types'),
+      join(dir.path, 'node_modules/@types'),
+    );
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      [
+        tsc,
+        ...options,
+        '--customConditions',
+        'bosun-source',
+        '--allowImportingTsExtensions',
+        'fresh/hello.ts',
+      ],
+      { cwd: dir.path },
+    );
+    expect(stdout).toBe('');
   });
 
   it('overwrites nothing', async () => {
