@@ -15,9 +15,10 @@ export async function startPeer(
   name: string,
   file: string,
   env: Readonly<Record<string, string>> = {},
+  args: readonly string[] = [],
 ): Promise<Peer> {
   const path = fileURLToPath(new URL(`../servers/${file}`, import.meta.url));
-  const child = spawn(process.execPath, ['--conditions=bosun-source', path], {
+  const child = spawn(process.execPath, ['--conditions=bosun-source', path, ...args], {
     env: { ...process.env, NODE_ENV: 'production', ...env },
     stdio: ['ignore', 'pipe', 'inherit'],
   });

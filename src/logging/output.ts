@@ -62,6 +62,7 @@ class Output {
   readonly #onExit = () => this.#exit();
   /** What is written before the sources are asked: begun, or urgent. */
   readonly #first: Batch[] = [];
+  readonly #urgent = new WeakSet<Batch>();
   /** What is being written in libuv's pool. */
   #inPool: Batch | undefined;
   #writing = false;
@@ -89,7 +90,9 @@ class Output {
    */
   writeUrgently(batch: Batch): void {
     this.flushNow();
-    this.#putFirst(batch);
+    this.#urgent.add(batch);
+    const others = this.#first.findIndex((other) => other.written === 0 && !this.#urgent.has(other));
+    this.#first.splice(others === -1 ? this.#first.length : others, 0, batch);
     this.#flushSync(() => batch.written === batch.buffer.length);
     this.kick();
   }
@@ -132,7 +135,8 @@ class Output {
     return undefined;
   }
 
-  #putFirst(batch: Batch): void {
+  /** A synchronous flush may have begun another one meanwhile. */
+  #putBack(batch: Batch): void {
     const begun = (this.#first[0]?.written ?? 0) > 0;
     this.#first.splice(begun ? 1 : 0, 0, batch);
   }
@@ -186,7 +190,7 @@ class Output {
       write(this.#descriptor.fd, batch.buffer, batch.written, (error, bytes) => {
         this.#inPool = undefined;
         if (this.sources.size === 0) return;
-        this.#putFirst(batch);
+        this.#putBack(batch);
         if (this.#account(batch, error, bytes)) this.kick();
         else if (!this.#broken) this.#tryLater();
       });

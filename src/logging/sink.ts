@@ -49,10 +49,14 @@ export class Sink implements Source {
 
   /** Takes pino's line of JSON; does not wait, except for a fatal one. */
   write(line: string): void {
+    if (this.#broken) {
+      this.#drop(1);
+      return;
+    }
     const bytes = Buffer.byteLength(line);
-    const output = this.#output ?? this.#open();
-    if (this.#broken) this.#drop(1);
-    else if (line.startsWith(FATAL)) this.#writeFatal(output, line, bytes);
+    this.#output ??= acquireOutput(this.#options.fd, this);
+    const output = this.#output;
+    if (line.startsWith(FATAL)) this.#writeFatal(output, line, bytes);
     else if (this.#isFull(bytes)) this.#drop(1);
     else {
       this.#bytes += bytes;
@@ -126,19 +130,16 @@ export class Sink implements Source {
     this.#finish();
   }
 
-  #open(): Output {
-    this.#broken = false;
-    this.#output = acquireOutput(this.#options.fd, this);
-    return this.#output;
-  }
-
   /**
    * Once a line is dropped, so are those after it until half of the buffer is free: one gap and one report of
    * it, where it is, rather than many small ones. A line that is longer than the whole buffer has its turn when
    * nothing else waits.
    */
   #isFull(bytes: number): boolean {
-    if (this.#unreported > 0 && !this.#isHalfFree()) return true;
+    return (this.#unreported > 0 && !this.#isHalfFree()) || this.#exceeds(bytes);
+  }
+
+  #exceeds(bytes: number): boolean {
     return this.#bytes > 0 && this.#bytes + bytes > this.#options.bufferBytes;
   }
 
@@ -147,9 +148,13 @@ export class Sink implements Source {
   }
 
   #writeFatal(output: Output, line: string, bytes: number): void {
-    while (this.#bytes + bytes > this.#options.bufferBytes && this.#head < this.#lines.length) {
+    while (this.#exceeds(bytes) && this.#head < this.#lines.length) {
       this.#bytes -= Buffer.byteLength(this.#lines.pop() as string);
       this.#drop(1);
+    }
+    if (this.#exceeds(bytes)) {
+      this.#drop(1);
+      return;
     }
     this.#bytes += bytes;
     output.writeUrgently(this.#batch([this.#options.render(line)], bytes));

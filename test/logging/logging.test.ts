@@ -286,6 +286,20 @@ describe('fatal', () => {
     expect(lines).toHaveLength(102);
   });
 
+  test('lines stay in their order, and are bounded too, when the reader stalls', async () => {
+    using pipe = fifo();
+    const logging = open(pipe.fd, { bufferBytes: 20_000 });
+    fill(logging);
+    for (let i = 0; i < 1_000; i++) logging.logger.fatal({ fatal: i }, filler);
+    expect(logging.dropped).toBeGreaterThan(1_500);
+    const closed = logging.close();
+    const text = await pipe.readUntil((read) => read.includes('log lines dropped'));
+    await closed;
+    const fatal = parsed(text).filter((line) => line.level === 60);
+    expect(fatal.length).toBeGreaterThan(10);
+    expect(fatal.map((line) => line.fatal)).toEqual(Array.from(fatal, (_, i) => i));
+  });
+
   test('is not dropped when the buffer is full: the newest lines make room', async () => {
     using pipe = fifo();
     const logging = open(pipe.fd, { bufferBytes: 20_000 });

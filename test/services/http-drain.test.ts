@@ -99,10 +99,32 @@ describe('a service that stops', () => {
     await used.send(get('/now'));
     await used.until('answer');
     await using unused = await RawClient.to(base);
+    await clock.advance(100);
     const stopped = daemon?.stop();
     await clock.advance(0);
     await stopped;
     expect([await used.ended, await unused.ended]).toEqual(['fin', 'fin']);
+  });
+
+  it('gives a connection that was used within 100 ms the rest of them to be used again', async () => {
+    const clock = new FakeClock();
+    const base = await run({}, { clock });
+    await using again = await RawClient.to(base);
+    await using once = await RawClient.to(base);
+    for (const client of [again, once]) {
+      await client.send(get('/now'));
+      await client.until('answer');
+      client.received = '';
+    }
+    const stopped = daemon?.stop();
+    await clock.advance(99);
+    await again.send(get('/now'));
+    expect(await again.all()).toMatch(/connection: close[\s\S]*answer to \/now/i);
+    expect(once.socket.readableEnded).toBe(false);
+    while (service.statistics.connections > 1) await turn();
+    await clock.advance(1);
+    expect(await once.all()).toBe('');
+    await stopped;
   });
 
   it('answers a request that has arrived on an idle connection', async () => {
@@ -171,6 +193,27 @@ describe('a service that stops', () => {
     finish.resolve();
     expect(await client.all()).toMatch(/keep-alive[\s\S]*first[\s\S]*last\r\n0\r\n\r\n$/);
     expect(await client.ended).toBe('fin');
+    await stopped;
+  });
+
+  it('closes also after an answer whose application insists on keeping the connection', async () => {
+    const finish = Promise.withResolvers<void>();
+    class Insisting extends HttpService {
+      protected override createApplication(): Application {
+        return async (_request, response) => {
+          await finish.promise;
+          response.setHeader('connection', 'keep-alive').end('answer');
+        };
+      }
+    }
+    const insisting = new Insisting({ port: 0 });
+    daemon = await entrypoint([insisting], quiet);
+    await using client = await RawClient.to(insisting.addresses[0] as string);
+    await client.send(get('/'));
+    while (insisting.statistics.inFlight === 0) await turn();
+    const { stopped } = await stopping();
+    finish.resolve();
+    expect(await client.all()).toContain('answer');
     await stopped;
   });
 

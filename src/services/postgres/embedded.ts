@@ -7,16 +7,8 @@ import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import type { Clock } from '../../clock.ts';
 import type { Logger } from '../../service.ts';
-import {
-  type Account,
-  accountFor,
-  type Binaries,
-  commandOf,
-  describeAccount,
-  environment,
-  findBinaries,
-  prepareCluster,
-} from './data-folder.ts';
+import { type Account, accountFor, commandAs, describeAccount, environment } from './account.ts';
+import { type Binaries, commandOf, findBinaries, prepareCluster } from './data-folder.ts';
 import { DataFolderInUseError, EmbeddedPostgresError } from './errors.ts';
 
 /** A PostgreSQL server of our own. */
@@ -81,9 +73,16 @@ export async function startEmbeddedServer(options: EmbeddedServerOptions): Promi
 }
 
 async function start(dataDir: string, options: EmbeddedServerOptions): Promise<EmbeddedServer> {
-  const { signal, clock, onWait } = options;
+  const { signal, clock, log, onWait } = options;
   const cluster = join(dataDir, 'cluster');
-  const [binaries, account] = await Promise.all([findBinaries(), accountFor(cluster)]);
+  const binaries = await findBinaries();
+  const account = await accountFor({ dataDir, cluster, postgres: binaries.postgres });
+  if (account?.overridesAccess) {
+    log.warn(
+      { uid: account.uid },
+      'folders above the embedded postgres are closed to its user: it gets the capability DAC_OVERRIDE',
+    );
+  }
   await removeOrphan(dataDir, cluster, options);
   onWait('initdb of the embedded postgres');
   const password = await prepareCluster(dataDir, cluster, binaries, account, signal);
@@ -195,16 +194,18 @@ function spawnServer({ binaries, account, cluster, port, options }: Launch) {
   const flags = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
   // The directory comes first and something follows it, so that it can be found in the command line.
   const args = ['-D', cluster, ...flags];
-  const environmentOf = { ...account, cwd: cluster, env: environment() };
+  const surroundings = { cwd: cluster, env: environment() };
   if (process.platform === 'win32') {
-    return spawn(binaries.postgres, args, { ...environmentOf, stdio: ['ignore', 'ignore', 'pipe', 'pipe'] });
+    return spawn(binaries.postgres, args, { ...surroundings, stdio: ['ignore', 'ignore', 'pipe', 'pipe'] });
   }
   // Its own session: the terminal's Ctrl-C is for the daemon, which stops it in its turn. The shell becomes the
   // server and leaves a guard behind that stops it when the daemon's end of descriptor 3 closes, which it does
   // however the daemon ends; a line says that the server has ended first.
   const guarded = '(read -r _ <&3 || kill -INT $$) >/dev/null 2>&1 & exec "$@" 3<&-';
-  return spawn('/bin/sh', ['-c', guarded, 'sh', binaries.postgres, ...args], {
-    ...environmentOf,
+  const command = commandAs(account, '/bin/sh', ['-c', guarded, 'sh', binaries.postgres, ...args]);
+  return spawn(command.file, command.args, {
+    ...surroundings,
+    ...command.ids,
     detached: true,
     stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
   });
