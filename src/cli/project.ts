@@ -31,7 +31,7 @@ services:
 
 const readme = (name: string) => `# ${name}
 
-A [Bosun](https://www.npmjs.com/package/bosun) daemon: an HTTP service (\`hello.ts\`) and a TCP echo, put together in
+A Bosun daemon: an HTTP service (\`hello.ts\`) and a TCP echo, put together in
 \`bosun.yaml\`. Node.js >= 24.
 
 \`\`\`sh
