@@ -1,4 +1,4 @@
-import type { z } from 'zod';
+import { z } from 'zod';
 import { doneWithin, orAborted } from './abort.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { type Context, ContextStore } from './context.ts';
@@ -23,7 +23,7 @@ import { nearest } from './nearest.ts';
 import { parseOptions } from './options.ts';
 import { ownProcess, type ProcessOwner, type StopSignal } from './process-guard.ts';
 import type { Logger, Service } from './service.ts';
-import { exitCodes, type Outcome, settingsSchema } from './settings.ts';
+import { exitCodes, logLevelOf, type Outcome, settingsSchema } from './settings.ts';
 import type { Host, ServiceInfo } from './supervisor/host.ts';
 import { FORCED_GRACE_MS, Run } from './supervisor/run.ts';
 import { Supervisor } from './supervisor/supervisor.ts';
@@ -65,8 +65,10 @@ const DEBUG_STACK_FRAMES = 50;
 
 const signalNumbers: Readonly<Record<StopSignal, number>> = { SIGINT: 2, SIGTERM: 15 };
 
-/** The name of the supervisor at the root. */
-const ROOT = 'entrypoint';
+/** The name of the supervisor at the root: one that no service can have. */
+const ROOT = '(entrypoint)';
+
+class Root extends Supervisor.extend({ name: z.literal(ROOT) }) {}
 
 /**
  * The root of the services: holds them, the log, the worker threads and the context, and owns the process's
@@ -124,7 +126,7 @@ export class Entrypoint implements AsyncDisposable {
     this.#clock = clock;
     this.#random = random;
     const { strategy, intensity, backoff } = this.#settings;
-    this.#root = new Supervisor({ name: ROOT, services: [...services], strategy, intensity, backoff });
+    this.#root = new Root({ name: ROOT, services: [...services], strategy, intensity, backoff });
     this.#checkTree();
     this.#events = new EventHub((error) => this.#logging?.logger.error({ err: error }, 'a listener threw'));
     this.#context = new ContextStore(clock);
@@ -263,8 +265,7 @@ export class Entrypoint implements AsyncDisposable {
       import('./logging/logging.ts'),
       import('./logging/lifecycle.ts'),
     ]);
-    const { debug, log } = this.#settings;
-    this.#logging = createLogging(debug && log.level !== 'trace' ? { ...log, level: 'debug' } : log);
+    this.#logging = createLogging({ ...this.#settings.log, level: logLevelOf(this.#settings) });
     const { logger } = this.#logging;
     this.#events.on((event) => logEvent(logger, event));
     const { signal } = this.#stopRequest;

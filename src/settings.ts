@@ -11,11 +11,12 @@ export const settingsSchema = z.strictObject({
   log: logSchema.prefault({}),
   workers: z
     .strictObject({
-      /** Default: the number of processors. */
+      /** Default: the number of processors; no `default()`, as a schema would then show that of its machine. */
       threads: z
         .int()
         .min(1)
-        .default(() => availableParallelism()),
+        .optional()
+        .transform((threads) => threads ?? availableParallelism()),
     })
     .prefault({}),
   shutdown: z
@@ -27,7 +28,7 @@ export const settingsSchema = z.strictObject({
     })
     .refine(({ timeoutMs, delayMs }) => delayMs === 0 || delayMs < timeoutMs, {
       path: ['delayMs'],
-      error: 'must be less than timeoutMs, of which it is a part',
+      error: 'must be less than the timeout, of which it is a part',
     })
     .prefault({}),
   ...supervisionShape,
@@ -48,3 +49,7 @@ export interface Outcome {
 
 /** Exit codes after sysexits.h; 128 + n, for a signal, is the shell's. */
 export const exitCodes = { ok: 0, failure: 1, forced: 70, config: 78 } as const;
+
+/** The level at which an entrypoint logs. */
+export const logLevelOf = ({ debug, log }: Pick<z.output<typeof settingsSchema>, 'debug' | 'log'>) =>
+  debug && log.level !== 'trace' ? 'debug' : log.level;

@@ -538,7 +538,7 @@ describe('stop', () => {
     await bench.finish();
     expect(bench.clock.now()).toBe(5_100);
     expect(() => new Entrypoint([], { shutdown: { delayMs: 5, timeoutMs: 5 } })).toThrow(
-      'option "shutdown.delayMs" must be less than timeoutMs, of which it is a part, received 5',
+      'option "shutdown.delayMs" must be less than the timeout, of which it is a part, received 5',
     );
   });
 

@@ -5,7 +5,7 @@ import { type Config, loadConfig } from '../config/load.ts';
 import { needsOf } from '../config/order.ts';
 import { ConfigError } from '../config/problems.ts';
 import { exitCodes } from '../entrypoint.ts';
-import { configArgument, configFile } from './config-file.ts';
+import { configArgument, configFile, warnOfUnknownVariables } from './config-file.ts';
 
 /** One service as `check` shows it; `after` are the services that it starts after. */
 interface CheckedService {
@@ -31,6 +31,7 @@ Examples:
   $ bosun check staging.yaml --json | jq '.problems[]'`,
     )
     .action(async (file: string | undefined, { json = false }: { json?: boolean }) => {
+      warnOfUnknownVariables(process.env);
       try {
         const path = configFile(file);
         const load = () => loadConfig(path, { env: process.env });

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { ConfigError } from '../config/problems.ts';
+import { unknownVariables } from '../config/settings.ts';
 
 const names = ['bosun.yaml', 'bosun.yml', 'bosun.json', 'bosun.ts'];
 
@@ -13,4 +14,12 @@ export function configFile(given: string | undefined, directory = process.cwd())
   if (found !== undefined) return found;
   const rule = `is missing: there is no ${names.join(', ')} in ${directory} (bosun init makes one)`;
   throw new ConfigError([{ path: 'the config file', rule }]);
+}
+
+/** Says on stderr which variables are probably misspelt: they are ignored. */
+export function warnOfUnknownVariables(env: NodeJS.ProcessEnv): void {
+  for (const { name, suggestion } of unknownVariables(env)) {
+    const hint = suggestion === undefined ? '' : ` (did you mean ${suggestion}?)`;
+    process.stderr.write(`bosun: warning: ${name} is ignored: there is no such setting${hint}\n`);
+  }
 }

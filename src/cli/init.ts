@@ -22,11 +22,13 @@ export function initCommand(): Command {
     .addHelpText(
       'after',
       `
-Writes package.json, bosun.yaml, bosun.schema.json and a service. Overwrites nothing.
+Writes an HTTP service (hello.ts), bosun.yaml with its schema for editors, package.json, README.md and
+.gitignore. When one of them exists, nothing is written.
 
 Examples:
   $ bosun init my-daemon
-  $ cd my-daemon && npm install && npm start`,
+  $ cd my-daemon && npm install && npm start
+  $ curl localhost:8080`,
     )
     .action(async (dir: string) => {
       const directory = resolve(dir);

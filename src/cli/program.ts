@@ -21,14 +21,16 @@ function program(): Command {
   const bosun = new Command('bosun')
     .description('Runs one long-lived Node daemon made of services.')
     .version(ownPackage().version, '-V, --version', 'print the version')
-    .helpOption('-h, --help', 'print this help')
+    .helpCommand('help [command]', 'print the help of a command')
     .addHelpText('after', exitCodeHelp)
     .showSuggestionAfterError();
   for (const command of [runCommand(), checkCommand(), schemaCommand(), initCommand()]) {
     bosun.addCommand(command);
   }
-  // Instead of ending the process, so that what was written gets out; set on all, as it is not inherited.
-  for (const command of [bosun, ...bosun.commands]) command.exitOverride();
+  // Instead of ending the process, so that what was written gets out. Set on all, as it is not inherited.
+  for (const command of [bosun, ...bosun.commands]) {
+    command.exitOverride().helpOption('-h, --help', 'print this help');
+  }
   return bosun;
 }
 

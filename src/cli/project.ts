@@ -2,22 +2,18 @@ import { configJsonSchema } from '../config/json-schema.ts';
 import { builtInClasses } from '../config/use.ts';
 import { ownPackage } from './own-package.ts';
 
-const service = `import { durationMs, type Scope, Service } from 'bosun';
+const service = `import { HttpService } from 'bosun/services/http';
 import { z } from 'zod';
 
-/** Writes a greeting to the log, time and again. */
-export class Greeter extends Service.extend({
-  message: z.string().min(1),
-  intervalMs: durationMs().default(5_000),
-}) {
-  override start({ spawn, clock, log }: Scope): void {
-    const { message, intervalMs } = this.options;
-    spawn('greet', async (signal) => {
-      while (!signal.aborted) {
-        log.info(message);
-        await clock.sleep(intervalMs, { signal });
-      }
-    });
+/** Greets whoever asks: \`curl 'localhost:8080/?name=Ada'\`. */
+export class Hello extends HttpService.extend({ greeting: z.string().min(1).default('hello') }) {
+  protected override createApplication() {
+    return {
+      fetch: (request: Request) => {
+        const name = new URL(request.url).searchParams.get('name') ?? 'world';
+        return Response.json({ message: \`\${this.options.greeting}, \${name}\` });
+      },
+    };
   }
 }
 `;
@@ -26,21 +22,39 @@ const config = `# yaml-language-server: $schema=bosun.schema.json
 log: { level: info }
 shutdown: { timeout: 10s }
 services:
-  greeter:
-    use: ./greeter.ts
-    message: "hello, \${NAME:-world}"
-    interval: 5s
+  hello:
+    use: ./hello.ts
+    port: "\${PORT:-8080}"
+    greeting: hello
+  echo: { use: tcp-echo, port: "\${ECHO_PORT:-8901}" }
+`;
+
+const readme = (name: string) => `# ${name}
+
+A Bosun daemon: an HTTP service (\`hello.ts\`) and a TCP echo, put together in
+\`bosun.yaml\`. Node.js >= 24.
+
+\`\`\`sh
+npm install
+npm start                           # Ctrl-C stops it
+curl 'localhost:8080/?name=Ada'
+npm run check                       # is the config right? starts nothing
+npm run schema                      # after a change of options: editors complete them
+\`\`\`
+
+\`PORT\` and \`ECHO_PORT\` say where it listens. \`kill -HUP\` makes it read \`bosun.yaml\` again.
 `;
 
 /** The files of a small project that runs, by their names. */
-export async function projectFiles(name: string): Promise<Record<string, string>> {
+export async function projectFiles(directoryName: string): Promise<Record<string, string>> {
   const { version, dependencies } = ownPackage();
+  const name =
+    directoryName
+      .toLowerCase()
+      .replace(/[^a-z\d._~-]+/g, '-')
+      .replace(/^[._-]+/, '') || 'daemon';
   const manifest = {
-    name:
-      name
-        .toLowerCase()
-        .replace(/[^a-z\d._~-]+/g, '-')
-        .replace(/^[._-]+/, '') || 'daemon',
+    name,
     private: true,
     type: 'module',
     engines: { node: '>=24' },
@@ -56,7 +70,9 @@ export async function projectFiles(name: string): Promise<Record<string, string>
     'package.json': json(manifest),
     'bosun.yaml': config,
     'bosun.schema.json': json(schema),
-    'greeter.ts': service,
+    'hello.ts': service,
+    '.gitignore': 'node_modules/\n',
+    'README.md': readme(name),
   };
 }
 

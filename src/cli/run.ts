@@ -4,7 +4,7 @@ import { loadConfig } from '../config/load.ts';
 import type { Override } from '../config/settings.ts';
 import { runToEnd } from '../entrypoint.ts';
 import { logFormats, logLevels } from '../logging/options.ts';
-import { configArgument, configFile } from './config-file.ts';
+import { configArgument, configFile, warnOfUnknownVariables } from './config-file.ts';
 
 /** Which setting each flag outdoes, by its name in code. */
 const settingOf: Readonly<Record<string, string>> = {
@@ -39,6 +39,7 @@ Examples:
   $ bosun run staging.yaml --log-level debug --shutdown-timeout 10s`,
     )
     .action(async (file: string | undefined, _options: unknown, command: Command) => {
+      warnOfUnknownVariables(process.env);
       const path = configFile(file);
       const load = () => loadConfig(path, { env: process.env, overrides: overridesOf(command) });
       await runToEnd(createDaemon(await load(), load));

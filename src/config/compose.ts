@@ -1,6 +1,6 @@
 import { OptionsError, toError } from '../errors.ts';
 import type { Service } from '../service.ts';
-import { flatten, type ServiceDefinition, type ServicesByName, withReferences } from './definition.ts';
+import { flatten, type ServiceDefinition, withReferences } from './definition.ts';
 import { Problems } from './problems.ts';
 
 /**
@@ -12,7 +12,7 @@ import { Problems } from './problems.ts';
  */
 export function compose(
   definitions: readonly ServiceDefinition[],
-  existing: ServicesByName = new Map(),
+  existing: ReadonlyMap<string, Service> = new Map(),
 ): Map<string, Service> {
   const problems = new Problems();
   const byName = new Map(flatten(definitions).map((definition) => [definition.name, definition]));
@@ -37,15 +37,18 @@ function construct(
   made: ReadonlyMap<string, Service | undefined>,
   problems: Problems,
 ): Service | undefined {
-  const { Class, services, place, path, conversion } = definition;
+  const { name, Class, services, place, path, conversion } = definition;
   const options = withReferences(definition, (name) => made.get(name));
   if (services.length > 0) options.services = services.map(({ name }) => made.get(name));
   try {
     return new Class(options);
   } catch (thrown) {
-    if (thrown instanceof OptionsError) for (const problem of thrown.problems) conversion.report(problem);
-    const { message } = toError(thrown);
-    problems.add({ place, path, rule: `could not be constructed: ${message}` });
+    // A rule of the constructor on its own options, not on those of something that it makes.
+    if (thrown instanceof OptionsError && thrown.owner === `${Class.name} "${name}"`) {
+      for (const problem of thrown.problems) conversion.report(problem, problems);
+    } else {
+      problems.add({ place, path, rule: `could not be constructed: ${toError(thrown).message}` });
+    }
     return undefined;
   }
 }

@@ -2,8 +2,8 @@ import { z } from 'zod';
 import type { OptionProblem } from '../errors.ts';
 import { problemsOf } from '../options.ts';
 import type { AnyServiceClass } from '../service.ts';
-import { type ConfigNode, type MapNode, type ScalarNode, shownNode, unknownName } from './node.ts';
-import { type Place, Problems } from './problems.ts';
+import { type ConfigNode, type MapNode, type ScalarNode, shownNode } from './node.ts';
+import { type Place, Problems, unknownName } from './problems.ts';
 import { innermost, referenced, type SpelledOption, spell } from './spelling.ts';
 import type { Unit } from './units.ts';
 
@@ -67,13 +67,12 @@ export class Conversion {
     return value;
   }
 
-  /** Adds a problem with an option, named as code names it. */
-  report({ path, rule, suggestion, received }: OptionProblem): void {
+  /** Adds a problem with an option, named as code names it, to the others or to those of a later step. */
+  report({ path, rule, suggestion, received }: OptionProblem, problems = this.#problems): void {
     const { unit, ...location } = this.#locate(path);
-    if (this.#problems.covers(location.path)) return;
+    if (problems.covers(location.path)) return;
     const shown = received === undefined ? undefined : location.shown;
-    const inUnits = unit === undefined ? rule : withUnits(rule, unit);
-    this.#problems.add({ ...location, rule: inUnits, received: shown, suggestion });
+    problems.add({ ...location, rule: inWordsOfConfig(rule, unit), received: shown, suggestion });
   }
 
   #locate(keys: readonly PropertyKey[]): Location {
@@ -237,12 +236,17 @@ function unknownOption(
   };
 }
 
-/** A rule that names an amount, as the file would write it: `at least 1s` for `at least 1000`. */
-function withUnits(rule: string, unit: Unit): string {
-  return rule.replace(
-    /\b(at least|at most|greater than|less than) (\d+)$/,
-    (_, bound: string, amount: string) => {
-      return `${bound} ${unit.format(Number(amount))}`;
-    },
-  );
+/** A rule of code as it is said of a config file: `at least 1s` for `at least 1000`, `a map` for `an object`. */
+function inWordsOfConfig(rule: string, unit: Unit | undefined): string {
+  if (unit === undefined) {
+    return rule
+      .replaceAll('must be an object', 'must be a map')
+      .replaceAll('must be an array', 'must be a list');
+  }
+  return rule
+    .replace(/must be a number of (?:milliseconds|bytes) of at least 0 \(or Infinity\)/, unit.rule)
+    .replace(
+      /\b(at least|at most|greater than|less than) (\d+)$/,
+      (_, bound: string, amount: string) => `${bound} ${unit.format(Number(amount))}`,
+    );
 }

@@ -1,9 +1,9 @@
 import type { ServiceClass } from '../service.ts';
 import { Conversion, type ResolveReference } from './convert.ts';
-import { referencesIn, type ServiceDefinition } from './definition.ts';
-import { type ConfigNode, type Entry, type MapNode, shownNode, unknownName } from './node.ts';
+import { flatten, referencesIn, type ServiceDefinition } from './definition.ts';
+import { type ConfigNode, type Entry, type MapNode, shownNode } from './node.ts';
 import { checkOrder } from './order.ts';
-import type { Place, Problems } from './problems.ts';
+import { type Place, type Problems, unknownName } from './problems.ts';
 import { isSupervisorClass, loadUse } from './use.ts';
 
 /** A service of which the class is known, if its `use` could be loaded. */
@@ -24,9 +24,8 @@ export async function defineServices(
   problems: Problems,
 ): Promise<ServiceDefinition[]> {
   const drafts = await draftServices(entries.get('services')?.node, place, [], file, problems);
-  const all = flattenDrafts(drafts);
   const byName = new Map<string, Draft>();
-  for (const draft of all) {
+  for (const draft of flatten(drafts)) {
     const other = byName.get(draft.name);
     if (other === undefined) byName.set(draft.name, draft);
     else {
@@ -179,6 +178,3 @@ function checkAfter(
     });
   });
 }
-
-const flattenDrafts = (drafts: readonly Draft[]): Draft[] =>
-  drafts.flatMap((draft) => [draft, ...flattenDrafts(draft.services)]);

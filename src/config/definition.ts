@@ -1,4 +1,4 @@
-import type { Service, ServiceClass } from '../service.ts';
+import type { ServiceClass } from '../service.ts';
 import type { Conversion } from './convert.ts';
 import { isPlainObject } from './node.ts';
 import type { Place } from './problems.ts';
@@ -21,22 +21,17 @@ export interface ServiceDefinition {
   readonly conversion: Conversion;
 }
 
-/** Definitions and all below them. */
-export function flatten(definitions: readonly ServiceDefinition[]): ServiceDefinition[] {
-  return definitions.flatMap((definition) => [definition, ...flatten(definition.services)]);
+/** Services and all below them. */
+export function flatten<Node extends { readonly services: readonly Node[] }>(
+  services: readonly Node[],
+): Node[] {
+  return services.flatMap((service) => [service, ...flatten(service.services)]);
 }
 
 /** Those of the stand-ins that options hold: one that was tried for a type that did not fit is not there. */
 export function referencesIn(options: unknown, standIns: ReadonlyMap<object, string>): Map<object, string> {
   const found = new Map<object, string>();
-  const visit = (value: unknown): void => {
-    if (typeof value !== 'object' || value === null) return;
-    const name = standIns.get(value);
-    if (name !== undefined) found.set(value, name);
-    else if (Array.isArray(value)) value.forEach(visit);
-    else if (isPlainObject(value)) Object.values(value).forEach(visit);
-  };
-  visit(options);
+  replaceIn(options, standIns, (name, standIn) => found.set(standIn, name));
   return found;
 }
 
@@ -45,16 +40,21 @@ export function withReferences(
   { options, references }: ServiceDefinition,
   replace: (name: string) => unknown,
 ): Record<string, unknown> {
-  const visit = (value: unknown): unknown => {
-    if (typeof value !== 'object' || value === null) return value;
-    const name = references.get(value);
-    if (name !== undefined) return replace(name);
-    if (Array.isArray(value)) return value.map(visit);
-    if (!isPlainObject(value)) return value;
-    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, visit(item)]));
-  };
-  return visit({ ...options }) as Record<string, unknown>;
+  return replaceIn(options, references, replace) as Record<string, unknown>;
 }
 
-/** Services by their names. */
-export type ServicesByName = ReadonlyMap<string, Service>;
+/** A copy of a value in which the stand-ins are replaced, however deep in lists and maps. */
+function replaceIn(
+  value: unknown,
+  standIns: ReadonlyMap<object, string>,
+  replace: (name: string, standIn: object) => unknown,
+): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  const name = standIns.get(value);
+  if (name !== undefined) return replace(name, value);
+  if (Array.isArray(value)) return value.map((item) => replaceIn(item, standIns, replace));
+  if (!isPlainObject(value)) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, item]) => [key, replaceIn(item, standIns, replace)]),
+  );
+}

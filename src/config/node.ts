@@ -1,4 +1,3 @@
-import { nearest } from '../nearest.ts';
 import type { Place } from './problems.ts';
 
 /** A value of a config with the place where it stands, whatever the form of the file. */
@@ -43,14 +42,3 @@ export function isPlainObject(value: unknown): value is Record<string, unknown> 
 /** What a message says was received. */
 export const shownNode = (node: ConfigNode): string =>
   node.kind === 'map' ? 'a map' : node.kind === 'list' ? 'a list' : node.shown;
-
-/** The rule for a name that does not exist: what there is, unless one is near enough to be suggested. */
-export function unknownName(
-  name: string,
-  known: readonly string[],
-  what = 'does not exist',
-): { rule: string; suggestion?: string } {
-  const suggestion = nearest(name, known);
-  if (suggestion !== undefined) return { rule: what, suggestion };
-  return { rule: known.length === 0 ? what : `${what} (there are: ${known.join(', ')})` };
-}

@@ -1,4 +1,5 @@
 import { BosunError } from '../errors.ts';
+import { nearest } from '../nearest.ts';
 import type { SourceText } from './source-text.ts';
 
 /** One thing that is wrong with a config. */
@@ -91,6 +92,17 @@ export class Problems {
       })),
     );
   }
+}
+
+/** The rule for a name that does not exist: what there is, unless one is near enough to be suggested. */
+export function unknownName(
+  name: string,
+  known: readonly string[],
+  what = 'does not exist',
+): { rule: string; suggestion?: string } {
+  const suggestion = nearest(name, known);
+  if (suggestion !== undefined) return { rule: what, suggestion };
+  return { rule: known.length === 0 ? what : `${what} (there are: ${known.join(', ')})` };
 }
 
 function inOneLine({ file, line, column, ...problem }: ConfigProblem): string {

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { flatten, type ServiceDefinition, withReferences } from './definition.ts';
 import type { Config } from './load.ts';
+import { isPlainObject } from './node.ts';
 import { needsOf, ownersIn, startOrder } from './order.ts';
 
 /**
@@ -73,11 +74,8 @@ function essence(definition: ServiceDefinition): unknown {
 
 function differences(before: unknown, after: unknown, path: readonly string[] = []): string[] {
   if (isDeepStrictEqual(before, after)) return [];
-  if (!isObject(before) && !isObject(after)) return [path.join('.')];
-  const [left, right] = [isObject(before) ? before : {}, isObject(after) ? after : {}];
+  if (!isPlainObject(before) && !isPlainObject(after)) return [path.join('.')];
+  const [left, right] = [isPlainObject(before) ? before : {}, isPlainObject(after) ? after : {}];
   const keys = new Set([...Object.keys(left), ...Object.keys(right)]);
   return [...keys].flatMap((key) => differences(left[key], right[key], [...path, key]));
 }
-
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);

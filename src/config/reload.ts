@@ -1,17 +1,20 @@
 import type { Entrypoint } from '../entrypoint.ts';
 import { toError } from '../errors.ts';
-import type { Service } from '../service.ts';
+import type { Logger, Service } from '../service.ts';
+import { logLevelOf } from '../settings.ts';
 import { compose } from './compose.ts';
-import type { ServiceDefinition } from './definition.ts';
+import { flatten } from './definition.ts';
 import type { Config } from './load.ts';
 import { ConfigError, renderProblems } from './problems.ts';
 import { describePlan, planReload } from './reload-plan.ts';
+import { configSettings, type Settings } from './settings.ts';
 
 /**
  * Brings a running daemon from one config to the next. A config with problems changes nothing. Services are
  * taken out and put in one by one; one that does not start stays out, and the next reload tries it again.
  */
 export class Reloader {
+  /** What runs: its settings are those in force, also when the file has others by now. */
   #config: Config;
   readonly #load: () => Promise<Config>;
   readonly #instances: Map<string, Service>;
@@ -51,11 +54,11 @@ export class Reloader {
     const plan = planReload(this.#config, next);
     const kept = new Map(this.#instances);
     const outgoing = this.#config.services.filter(({ name }) => plan.stop.includes(name));
-    for (const name of namesOf(outgoing)) kept.delete(name);
+    for (const { name } of flatten(outgoing)) kept.delete(name);
     // Before anything is stopped: a constructor that throws changes nothing.
     const instances = compose(next.services, kept);
     log.info({ plan }, `reload: ${describePlan(plan) ?? 'nothing has changed'}`);
-    for (const setting of plan.settings) log.warn({ setting }, `a change of ${setting} needs a restart`);
+    this.#applySettings(plan.settings, next.settings, log);
     for (const name of plan.stop) {
       await attempt(
         () => entrypoint.remove(name),
@@ -73,10 +76,24 @@ export class Reloader {
         },
       );
     }
-    this.#config = { ...next, services: next.services.filter(({ name }) => !missing.has(name)) };
+    const services = next.services.filter(({ name }) => !missing.has(name));
+    this.#config = { ...this.#config, services };
     this.#instances.clear();
-    for (const name of namesOf(this.#config.services))
-      this.#instances.set(name, instances.get(name) as Service);
+    for (const { name } of flatten(services)) this.#instances.set(name, instances.get(name) as Service);
+  }
+
+  /** The level of the log changes at once; what else has changed stays as it is, until a restart. */
+  #applySettings(changed: readonly string[], next: Settings, log: Logger): void {
+    const { settings } = this.#config;
+    for (const setting of changed) {
+      if (setting !== 'log.level') log.warn({ setting }, `a change of ${setting} needs a restart`);
+    }
+    if (!changed.includes('log.level')) return;
+    const { level: _, ...rest } = settings.log ?? {};
+    const level = next.log?.level;
+    const inForce = { ...settings, log: level === undefined ? rest : { ...rest, level } };
+    this.#config = { ...this.#config, settings: inForce };
+    log.level = logLevelOf(configSettings.parse(inForce));
   }
 }
 
@@ -87,6 +104,3 @@ async function attempt(operation: () => Promise<void>, onError: (error: Error) =
     onError(toError(thrown));
   }
 }
-
-const namesOf = (services: readonly ServiceDefinition[]): string[] =>
-  services.flatMap(({ name, services: inner }) => [name, ...namesOf(inner)]);

@@ -1,11 +1,12 @@
 import { z } from 'zod';
 import { settingsSchema } from '../entrypoint.ts';
 import { preview } from '../errors.ts';
+import { nearest } from '../nearest.ts';
+import { problemsOf } from '../options.ts';
 import { Conversion } from './convert.ts';
 import type { Problems } from './problems.ts';
-import { rereadScalar } from './reread.ts';
 import { innermost, spell } from './spelling.ts';
-import type { Environment } from './substitute.ts';
+import { type Environment, rereadScalar } from './substitute.ts';
 import type { Unit } from './units.ts';
 
 /** What a config can set beside its services. Whoever runs a config owns the process. */
@@ -25,6 +26,8 @@ export interface Override {
 
 interface Leaf {
   readonly keys: readonly string[];
+  /** As a config file spells them. */
+  readonly names: readonly string[];
   readonly variable: string;
   readonly schema: z.ZodType;
   readonly unit: Unit | undefined;
@@ -39,7 +42,7 @@ function leavesOf(schema: z.ZodObject, keys: readonly string[], names: readonly 
     const words = at.names.map((name) => name.replace(/(?<=[a-z\d])(?=[A-Z])/g, '_')).join('_');
     return [
       {
-        keys: at.keys,
+        ...at,
         variable: `BOSUN_${words.toUpperCase()}`.replace(/^BOSUN_WORKERS_THREADS$/, 'BOSUN_WORKERS'),
         schema: option.schema as z.ZodType,
         unit: option.unit,
@@ -63,6 +66,32 @@ export function environmentOverrides(env: Environment): Override[] {
   });
 }
 
+/** What a variable is called that seems to be meant for a setting, without being one. */
+export interface UnknownVariable {
+  readonly name: string;
+  readonly suggestion: string | undefined;
+}
+
+const PREFIX = 'BOSUN_';
+const withoutPrefix = (variable: string) => variable.slice(PREFIX.length);
+
+/**
+ * Variables that are set, and are no setting's but nearly (`BOSUN_LOGLEVEL`), or begin as those of a group do
+ * (`BOSUN_LOG_COLOR`). Any other (`BOSUN_HOME`) is its user's own affair.
+ */
+export function unknownVariables(env: Environment): UnknownVariable[] {
+  const known = new Set(settingVariables.values());
+  const words = [...known].map(withoutPrefix);
+  const groups = new Set(words.flatMap((word) => /^[A-Z]+_/.exec(word) ?? []));
+  return Object.keys(env).flatMap((name) => {
+    if (!name.startsWith(PREFIX) || known.has(name) || !env[name]) return [];
+    const word = withoutPrefix(name);
+    const near = nearest(word, words);
+    if (near === undefined && !groups.has(/^[A-Z]+_/.exec(word)?.[0] ?? '')) return [];
+    return [{ name, suggestion: near === undefined ? undefined : `${PREFIX}${near}` }];
+  });
+}
+
 /** Puts overrides in the place of what a file says; later ones outdo those before them. */
 export function override(settings: Settings, overrides: readonly Override[], problems: Problems): Settings {
   const result = structuredClone(settings) as Record<string, unknown>;
@@ -79,5 +108,23 @@ export function override(settings: Settings, overrides: readonly Override[], pro
     }
     at[keys.at(-1) as string] = value;
   }
+  if (problems.count === 0 && overrides.length > 0) checkTogether(result, overrides, problems);
   return result;
+}
+
+/** What was right alone may be wrong beside what others say: a delay that is longer than its timeout. */
+function checkTogether(settings: unknown, overrides: readonly Override[], problems: Problems): void {
+  const result = configSettings.safeParse(settings);
+  if (result.success) return;
+  for (const { path, rule, received } of problemsOf(result.error, configSettings, settings)) {
+    const leaf = leaves.get(path.join('.'));
+    const group = overrides.filter(({ setting }) => setting.split('.')[0] === path[0]);
+    const shown = typeof received === 'number' ? leaf?.unit?.format(received) : undefined;
+    problems.add({
+      place: {},
+      path: leaf?.names ?? path.map(String),
+      rule: `(with ${group.map(({ label }) => label).join(', ')}) ${rule}`,
+      received: shown ?? preview(received),
+    });
+  }
 }

@@ -1,5 +1,5 @@
-import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { basename, dirname, extname } from 'node:path';
+import { readFileSync, statSync } from 'node:fs';
+import { extname } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import {
   type Document,
@@ -15,14 +15,11 @@ import {
   type YAMLMap,
 } from 'yaml';
 import { preview, toError } from '../errors.ts';
-import { nearest } from '../nearest.ts';
-import { describeThrown } from './module-errors.ts';
+import { describeThrown, nearestFile } from './files.ts';
 import { type ConfigNode, type Entry, isPlainObject } from './node.ts';
 import type { Place, Problems } from './problems.ts';
-import { rereadScalar } from './reread.ts';
-import { isSecretName, secretParts } from './secrets.ts';
-import { SourceText } from './source-text.ts';
-import { type Environment, substitute } from './substitute.ts';
+import { isSecretName, SourceText, secretParts } from './source-text.ts';
+import { type Environment, rereadScalar, substitute } from './substitute.ts';
 
 const moduleExtensions = ['.ts', '.js', '.mts', '.mjs'];
 const dataExtensions = ['.yaml', '.yml', '.json'];
@@ -60,15 +57,6 @@ function openSource(file: string, problems: Problems): SourceText | undefined {
           : `cannot be read: ${message}`;
     const suggestion = code === 'ENOENT' ? nearestFile(file) : undefined;
     problems.add({ place: { source: new SourceText(file, '') }, path: [], rule, suggestion });
-    return undefined;
-  }
-}
-
-/** The file beside a missing one whose name is nearest. */
-export function nearestFile(file: string): string | undefined {
-  try {
-    return nearest(basename(file), readdirSync(dirname(file)));
-  } catch {
     return undefined;
   }
 }

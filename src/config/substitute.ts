@@ -1,3 +1,5 @@
+import { isScalar, parseDocument } from 'yaml';
+
 /** The environment that a config reads. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -45,6 +47,14 @@ export function substitute(text: string, env: Environment): Substituted {
     return fallback ?? '';
   });
   return { value, changed, whole, used, problems };
+}
+
+/** The number, boolean or null that a text is in YAML; `undefined` when it is but a text. */
+export function rereadScalar(text: string): number | boolean | null | undefined {
+  const { contents, errors } = parseDocument(text, { prettyErrors: false });
+  if (errors.length > 0) return undefined;
+  const value = isScalar(contents) ? contents.value : contents;
+  return typeof value === 'number' || typeof value === 'boolean' || value === null ? value : undefined;
 }
 
 const clip = (text: string) => (text.length > 30 ? `${text.slice(0, 27)}...` : text);

@@ -1,14 +1,13 @@
-import { existsSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { createRequire, registerHooks } from 'node:module';
 import { basename, dirname, isAbsolute, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { toError } from '../errors.ts';
 import { isServiceClass, type ServiceClass } from '../service.ts';
 import { Supervisor } from '../supervisor/supervisor.ts';
+import { describeThrown, nearestFile } from './files.ts';
 import { kinds } from './kinds.ts';
-import { describeThrown } from './module-errors.ts';
-import { unknownName } from './node.ts';
-import { nearestFile } from './source.ts';
+import { unknownName } from './problems.ts';
 
 /** The class that a `use` names, or what is wrong with it. */
 export type Used =
@@ -33,7 +32,9 @@ export async function loadUse(use: string, configFile: string): Promise<Used> {
       suggestion,
     };
   }
-  if (!existsSync(file)) {
+  const found = statSync(file, { throwIfNoEntry: false });
+  if (found?.isDirectory()) return { rule: `names a directory, not a module: ${file}` };
+  if (found === undefined) {
     const near = nearestFile(file);
     const directory = specifier.slice(0, specifier.length - basename(specifier).length);
     const suggestion = near === undefined ? undefined : `${directory}${near}`;

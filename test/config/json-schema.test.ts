@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import { homedir, hostname, tmpdir } from 'node:os';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { flatten } from '../../src/config/definition.ts';
@@ -79,5 +80,15 @@ describe('the JSON schema of a config', () => {
     expect(text).toContain('{"enum":["db","api","group","inner"]}');
     expect(text).toContain('{"enum":["db","inner"]}');
     expect(text).not.toContain('"idleMs"');
+  });
+
+  it('is the same on every machine', async () => {
+    const { schema } = await validator();
+    expect(schema.properties).toHaveProperty('workers.properties.threads');
+    expect(schema.properties).not.toHaveProperty('workers.properties.threads.default');
+    const text = JSON.stringify(schema);
+    for (const own of [hostname(), homedir(), tmpdir(), process.cwd()]) {
+      expect(text).not.toContain(JSON.stringify(own));
+    }
   });
 });

@@ -86,7 +86,7 @@ const cases: readonly [string, string, Partial<Record<keyof ConfigProblem, unkno
   [
     'a name that cannot be one',
     'services:\n  one two: { use: ./services.ts#Database, url: x }',
-    { line: 2, column: 3, path: 'services.one two', rule: expect.stringContaining('must') },
+    { line: 2, column: 3, path: 'services.one two', rule: 'must be made of letters, digits and _ . : -' },
   ],
   [
     'a name that is there twice',
@@ -197,6 +197,26 @@ const cases: readonly [string, string, Partial<Record<keyof ConfigProblem, unkno
     'a module with an import that does not exist',
     'services:\n  one: { use: ./imports.ts }',
     { line: 2, path: 'services.one.use', rule: expect.stringContaining('could not be loaded') },
+  ],
+  [
+    'a directory',
+    'services:\n  one: { use: ./ }',
+    { line: 2, path: 'services.one.use', rule: expect.stringContaining('names a directory, not a module') },
+  ],
+  [
+    'a group of settings that is no map',
+    `log: loud\nservices: { ${db} }`,
+    { line: 1, column: 6, path: 'log', rule: 'must be a map', received: '"loud"' },
+  ],
+  [
+    'an option that is no list',
+    'services:\n  db: { use: ./services.ts#Database, url: x, after: db }',
+    { line: 2, path: 'services.db.after', rule: 'must be a list', received: '"db"' },
+  ],
+  [
+    'a duration that is negative',
+    `shutdown: { delay: -1 }\nservices: { ${db} }`,
+    { line: 1, path: 'shutdown.delay', rule: expect.stringContaining('must be a duration'), received: '-1' },
   ],
   [
     'an export that does not exist',
@@ -339,6 +359,20 @@ describe('a file', () => {
 });
 
 describe('what a constructor throws', () => {
+  it('stands where the option does, when it is a rule on one', async () => {
+    using dir = new ConfigDir();
+    const config = await dir.load('services:\n  echo: { use: tcp-echo, path: /run/echo.sock, port: 5 }');
+    expect(await problemsOf((async () => compose(config.services))())).toMatchObject([
+      {
+        line: 2,
+        column: 54,
+        path: 'services.echo.port',
+        rule: 'cannot be combined with "path": a Unix socket has none',
+        received: '5',
+      },
+    ]);
+  });
+
   it('is a problem of the service, and those of all services are reported', async () => {
     using dir = new ConfigDir();
     const config = await dir.load(

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { settingVariables } from '../../src/config/settings.ts';
+import { settingVariables, unknownVariables } from '../../src/config/settings.ts';
 import { Entrypoint, settingsSchema } from '../../src/entrypoint.ts';
 import { ConfigDir } from './config-dir.ts';
 
@@ -81,4 +81,39 @@ it('every single setting of the schema has a variable, in its group', () => {
       .filter((key) => key !== 'ownsProcess')
       .sort(),
   );
+});
+
+it.each([
+  ['BOSUN_LOGLEVEL', 'BOSUN_LOG_LEVEL'],
+  ['BOSUN_SHUTDOWN_TIMOUT', 'BOSUN_SHUTDOWN_TIMEOUT'],
+  ['BOSUN_WORKER', 'BOSUN_WORKERS'],
+  ['BOSUN_LOG_COLOR', undefined],
+])('%s is no setting, and %s may be meant', (name, suggestion) => {
+  expect(unknownVariables({ [name]: 'x', PATH: '/bin' })).toEqual([{ name, suggestion }]);
+});
+
+it('variables that are nothing like a setting, empty, or settings are not found fault with', () => {
+  const env = {
+    BOSUN_HOME: '/srv',
+    BOSUN_TOKEN: 'x',
+    BOSUN_LOGLEVEL: '',
+    BOSUN_LOG_LEVEL: 'info',
+    BOSUN: '1',
+  };
+  expect(unknownVariables(env)).toEqual([]);
+});
+
+it('what is wrong only beside what the file says names what was given outside', async () => {
+  using dir = new ConfigDir();
+  const problems = await dir.problems(`shutdown: { timeout: 10s }\n${services}`, {
+    env: {},
+    overrides: [{ label: '--shutdown-delay', setting: 'shutdown.delayMs', text: '40s' }],
+  });
+  expect(problems).toEqual([
+    {
+      path: 'shutdown.delay',
+      rule: '(with --shutdown-delay) must be less than the timeout, of which it is a part',
+      received: '40s',
+    },
+  ]);
 });

@@ -22,8 +22,9 @@ async function running(
   dir: Project,
   config: string,
   name = 'bosun.yaml',
+  modules = services,
 ): Promise<{ cli: Cli; reload(config: string): Promise<string> }> {
-  dir.write('services.ts', services);
+  dir.write('services.ts', modules);
   dir.write(name, config);
   const cli = new Cli(['run'], { cwd: dir.path });
   await cli.seen(/ready in/);
@@ -89,6 +90,36 @@ describe('SIGHUP', () => {
     const output = await reload(`shutdown: { timeout: 5s }\n${config}`);
     expect(output).toContain('reload: settings: shutdown.timeoutMs');
     expect(output).toContain('a change of shutdown.timeoutMs needs a restart');
+    await end(cli);
+  });
+
+  it('changes the level of the log at once, for the services that run too', async () => {
+    using dir = new Project();
+    const chatty = services.replace(
+      'log.info(',
+      "setInterval(() => log.debug('ticks'), 20).unref();\n    log.info(",
+    );
+    const { cli, reload } = await running(dir, config, 'bosun.yaml', chatty);
+    await using _cli = cli;
+    expect(cli.stdout).not.toContain('ticks');
+    const output = await reload(`log: { level: debug }\n${config}`);
+    expect(output).toContain('reload: settings: log.level');
+    expect(output).not.toContain('needs a restart');
+    await cli.seen(/"service":"bystander".*ticks/);
+    expect(cli.stdout).not.toContain('is silent');
+    await reload(config);
+    const quiet = cli.stdout.length;
+    expect(await reload(config.replace('first', 'second'))).toContain('one says second');
+    expect(cli.stdout.slice(quiet)).not.toContain('"level":20');
+    await end(cli);
+  });
+
+  it('goes by the settings in force, not by those that wait for a restart', async () => {
+    using dir = new Project();
+    const { cli, reload } = await running(dir, config);
+    await using _cli = cli;
+    expect(await reload(`shutdown: { timeout: 5s }\n${config}`)).toContain('needs a restart');
+    expect(await reload(config)).toContain('nothing has changed');
     await end(cli);
   });
 

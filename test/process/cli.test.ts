@@ -1,5 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import { readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { bosun, Cli, Project } from './cli.ts';
 
@@ -91,6 +93,27 @@ services:
     expect(stderr).toContain('services.ghost.use is no built-in kind');
     expect(stderr).toContain('4 problems');
     expect(stderr).not.toMatch(/^\s+at /m);
+  });
+
+  it('warns of a variable that is misspelt, and of no other, and goes on', async () => {
+    using dir = project(good);
+    const env = { BOSUN_LOGLEVEL: 'debug', BOSUN_HOME: '/srv' };
+    const { code, stderr } = await bosun(['check'], { cwd: dir.path, env });
+    expect(code).toBe(0);
+    const warning = 'is ignored: there is no such setting (did you mean BOSUN_LOG_LEVEL?)';
+    expect(stderr).toBe(`bosun: warning: BOSUN_LOGLEVEL ${warning}\n`);
+    await using cli = new Cli(['run'], { cwd: dir.path, env });
+    await cli.seen(/ready in/);
+    cli.kill('SIGTERM');
+    expect(await cli.exited).toBe(0);
+    expect(cli.stderr).toBe(stderr);
+  });
+
+  it('exits with 78 when a flag does not go with the file', async () => {
+    using dir = project(`shutdown: { timeout: 5s }\n${good}`);
+    const { code, stderr } = await bosun(['run', '--shutdown-delay', '6s'], { cwd: dir.path });
+    expect(code).toBe(78);
+    expect(stderr).toContain('error: shutdown.delay (with --shutdown-delay) must be less than');
   });
 
   it('exits with 1 when a service cannot start', async () => {
@@ -207,14 +230,43 @@ describe('bosun init', () => {
     });
     expect(JSON.parse(readFileSync(join(fresh, 'package.json'), 'utf8'))).toMatchObject({
       name: 'fresh',
-      scripts: { start: 'bosun run' },
+      scripts: { start: 'bosun run', check: 'bosun check' },
     });
     // The packages are found in the directory above.
-    await using cli = new Cli(['run'], { cwd: fresh, env: { NAME: 'tester' } });
-    await cli.seen(/hello, tester/);
+    const env = { PORT: '0', ECHO_PORT: '0', BOSUN_LOG_FORMAT: 'json' };
+    expect(await bosun(['check'], { cwd: fresh, env })).toMatchObject({ code: 0, stderr: '' });
+    await using cli = new Cli(['run'], { cwd: fresh, env });
     await cli.seen(/ready in/);
+    const [, url] = /hello (http:\S+?),/.exec(cli.stdout) ?? [];
+    const response = await fetch(`${url}/?name=Ada`, { headers: { connection: 'close' } });
+    expect(await response.json()).toEqual({ message: 'hello, Ada' });
     cli.kill('SIGTERM');
     expect(await cli.exited).toBe(0);
+    expect(cli.stderr).toBe('');
+  });
+
+  it('writes a service that passes a strict type check', async () => {
+    using dir = new Project();
+    await bosun(['init', 'fresh'], { cwd: dir.path });
+    const options = ['--noEmit', '--strict', '--module', 'nodenext', '--types', 'node', '--skipLibCheck'];
+    const tsc = join(import.meta.dirname, '../../node_modules/.bin/tsc');
+    symlinkSync(
+      join(import.meta.dirname, '../../node_modules/@types'),
+      join(dir.path, 'node_modules/@types'),
+    );
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      [
+        tsc,
+        ...options,
+        '--customConditions',
+        'bosun-source',
+        '--allowImportingTsExtensions',
+        'fresh/hello.ts',
+      ],
+      { cwd: dir.path },
+    );
+    expect(stdout).toBe('');
   });
 
   it('overwrites nothing', async () => {

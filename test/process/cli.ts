@@ -79,17 +79,36 @@ export class Cli implements AsyncDisposable {
 
   /** Waits until the standard output has, from an offset on, what is looked for; gives the offset after it. */
   async seen(pattern: RegExp, from = 0): Promise<number> {
+    return await this.#wait(this.#child.stdout, () => this.#stdout, pattern, from);
+  }
+
+  /** Waits until the standard error has what is looked for. */
+  async complained(pattern: RegExp): Promise<void> {
+    await this.#wait(this.#child.stderr, () => this.#stderr, pattern, 0);
+  }
+
+  async #wait(
+    stream: NodeJS.ReadableStream | null,
+    written: () => string,
+    pattern: RegExp,
+    from: number,
+  ): Promise<number> {
     for (;;) {
-      const match = pattern.exec(this.#stdout.slice(from));
+      const match = pattern.exec(written().slice(from));
       if (match !== null) return from + match.index + match[0].length;
       const ended = await Promise.race([
-        once(this.#child.stdout as NodeJS.ReadableStream, 'data').then(() => undefined),
+        once(stream as NodeJS.ReadableStream, 'data').then(() => undefined),
         this.#exited,
       ]);
-      if (ended !== undefined && !pattern.test(this.#stdout.slice(from))) {
+      if (ended !== undefined && !pattern.test(written().slice(from))) {
         throw new Error(`it ended with ${ended} before ${pattern}:\n${this.#stdout}${this.#stderr}`);
       }
     }
+  }
+
+  /** Reads no more of the standard output, as `head -1` does when it has its line. */
+  closeStdout(): void {
+    this.#child.stdout?.destroy();
   }
 
   kill(signal: NodeJS.Signals): void {

@@ -1,5 +1,17 @@
+import { readdirSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { toError } from '../errors.ts';
+import { nearest } from '../nearest.ts';
+
+/** The file beside a missing one whose name is nearest. */
+export function nearestFile(file: string): string | undefined {
+  try {
+    return nearest(basename(file), readdirSync(dirname(file)));
+  } catch {
+    return undefined;
+  }
+}
 
 /** What a module threw, in one line, with the place in the module if it is known. */
 export interface ThrownByModule {
