@@ -13,19 +13,21 @@ interface Line {
 const conditions = '--conditions=bosun-source';
 const lines: Line[] = [];
 const answers: Response[] = [];
+const children = new DisposableStack();
 
 beforeAll(async () => {
   const child = spawn(process.execPath, [conditions, join(import.meta.dirname, 'fixtures/http-logging.ts')], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
+  children.defer(() => void child.kill('SIGKILL'));
   const closed = once(child, 'close');
-  const ready = Promise.withResolvers<readonly string[]>();
+  const ready = Promise.withResolvers<Record<string, readonly string[]>>();
   createInterface({ input: child.stdout }).on('line', (text) => {
     const line = JSON.parse(text) as Line;
     lines.push(line);
-    if (line.msg.startsWith('ready')) ready.resolve(line.addresses as string[]);
+    if (line.msg.startsWith('ready')) ready.resolve(line.addresses as Record<string, readonly string[]>);
   });
-  const [loud, quiet] = await ready.promise;
+  const { loud, quiet } = await ready.promise;
   for (const [url, id] of [
     [`${loud}/?token=hidden`, 'one'],
     [`${loud}/throw`, 'two'],
@@ -40,6 +42,7 @@ beforeAll(async () => {
 });
 
 afterAll(() => {
+  children.dispose();
   lines.length = 0;
   answers.length = 0;
 });
