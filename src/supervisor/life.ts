@@ -58,20 +58,16 @@ export class Life {
     abortWith(this.#over, scope.signal);
   }
 
-  /** Starts all children; when one cannot start, those that could are stopped again. */
+  /** Starts all children. When one cannot start, the run has failed, and is stopped as soon as this is over. */
   async start(): Promise<void> {
-    const { signal } = this.#over;
     const children = this.#children.inOrder;
     for (const child of children) child.renew();
-    const attempt = this.#startMany(new Set(children), signal, true);
+    const attempt = this.#startMany(new Set(children), this.#over.signal, true);
     this.#starting = attempt;
     const failure = await attempt;
     this.#starting = undefined;
     if (failure !== undefined) this.#fail(failure.error);
-    if (signal.aborted) {
-      await this.#stopAll('rollback', failure?.error);
-      throw signal.reason;
-    }
+    if (this.#over.signal.aborted) return;
     for (const child of this.#children.inOrder) if (child.end !== undefined) this.#laneOf(child).wake();
     if (this.#children.size > 0) this.#finishIfAllEnded();
   }
@@ -79,7 +75,8 @@ export class Life {
   /** Stops all children. What went wrong is the result. */
   async stop({ kind, error, signal }: StopReason): Promise<Error[]> {
     abortWith(this.#force, signal);
-    return await this.#stopAll(kind === 'remove' || kind === 'shutdown' ? kind : 'restart', error);
+    const ownAffair = kind === 'failure' || kind === 'finish';
+    return await this.#stopAll(ownAffair ? 'restart' : kind, error);
   }
 
   /** Starts a child that has been added to the others, when its turn comes; takes it out when it cannot start. */
@@ -90,7 +87,12 @@ export class Life {
       checkDependencies(held(this.host.root));
       await this.#starting;
       await this.#atRest([lane]);
-      await lane.request(() => this.#join(child));
+      await lane.request(async () => {
+        await this.#atRest(this.#lanesBefore(child));
+        checkDependencies(held(this.host.root)); // Something it needs may have been removed meanwhile.
+        await this.#startChild(child, this.#over.signal);
+        child.wanted = true;
+      });
     } catch (error) {
       this.#children.drop(child);
       throw error;
@@ -116,7 +118,6 @@ export class Life {
       const lane = this.#laneOf(child);
       await child.stop(this.host, 'restart');
       child.renew();
-      lane.resumeAt = 0;
       const failure = await this.#startDown(lane, this.#over.signal);
       if (!child.running) throw failure?.error ?? this.#over.signal.reason;
       if (alone) lane.revived.delete(child);
@@ -133,18 +134,6 @@ export class Life {
       if (!this.#children.has(child)) throw new UnknownServiceError(child.name);
       await operation();
     });
-  }
-
-  async #join(child: Child): Promise<void> {
-    try {
-      await this.#atRest(this.#lanesBefore(child));
-      checkDependencies(held(this.host.root)); // Something it needs may have been removed meanwhile.
-      await this.#startChild(child, this.#over.signal);
-      child.wanted = true;
-    } catch (error) {
-      this.#children.drop(child); // Before those who wait for it look.
-      throw error;
-    }
   }
 
   #newLane(members: () => readonly Child[]): Lane<Child> {
@@ -195,7 +184,6 @@ export class Life {
     const attempt = new AbortController();
     using _link = abortWith(attempt, signal);
     await visitInOrder(restrictedTo(this.#children.graph, children), async (child) => {
-      if (attempt.signal.aborted) return;
       try {
         await this.#startChild(child, attempt.signal);
       } catch (thrown) {
@@ -244,7 +232,6 @@ export class Life {
       child.lastError = error;
       host.emit({ type: 'service-failed', service: child.name, error, origin });
     }
-    if (this.#over.signal.aborted) return;
     child.end = end;
     const lane = this.#laneOf(child);
     // The others of its group are still being started.
