@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { z } from 'zod';
 import { logSchema } from './logging/options.ts';
 import { durationMs } from './options.ts';
-import { supervisionShape } from './supervisor/supervisor.ts';
+import { supervisionShape } from './supervisor/restart-policy.ts';
 
 /** What an entrypoint can be told in a config file. */
 export const settingsSchema = z.strictObject({

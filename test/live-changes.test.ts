@@ -165,6 +165,22 @@ describe('add', () => {
     await bench.stop();
   });
 
+  test('in a group that is pausing, it starts after the others', async () => {
+    const journal: string[] = [];
+    const a = new Probe('a', {}, {}, journal);
+    const bench = new Bench([a, new Probe('rest')], { strategy: 'one-for-all' });
+    await bench.daemon.start();
+    a.fail();
+    await settle();
+    const added = bench.daemon.add(new Probe('b', { needs: [a] }, {}, journal));
+    await settle();
+    expect(bench.statuses()).toMatchObject({ a: 'backing-off', b: 'created' });
+    await bench.clock.advance(100);
+    await added;
+    expect(journal).toEqual(['+a', '-a', '+a', '+b']);
+    await bench.stop();
+  });
+
   test('and stop at the same time: it is refused, or stopped with the rest', async () => {
     const a = new Probe('a', {}, { start: ({ clock, signal }) => clock.sleep(100, { signal }) });
     const bench = new Bench([new Probe('rest')]);
@@ -228,6 +244,23 @@ describe('remove', () => {
     await bench.daemon.remove('api');
     await bench.daemon.remove('storage');
     expect(bench.statuses()).toEqual({ web: 'running' });
+    await bench.stop();
+  });
+
+  test('is refused when another that depends on it was added while it waited for its turn', async () => {
+    const a = new Probe('a', {}, { start: ({ clock }) => clock.sleep(100) });
+    const bench = new Bench([a]);
+    const started = bench.daemon.start();
+    await bench.clock.advance(100);
+    await started;
+    const restarted = bench.daemon.restart('a');
+    await settle();
+    const removed = outcome(bench.daemon.remove('a'));
+    const added = bench.daemon.add(new Probe('b', { needs: [a] }));
+    await bench.clock.advance(100);
+    await Promise.all([restarted, added]);
+    expect(await removed).toBeInstanceOf(ServiceInUseError);
+    expect(bench.statuses()).toEqual({ a: 'running', b: 'running' });
     await bench.stop();
   });
 
@@ -547,6 +580,17 @@ describe('restartWith: dependencies', () => {
     await bench.daemon.restart('database');
     await settle();
     expect(api.scopes).toHaveLength(3);
+    await bench.stop();
+  });
+
+  test('one that was restarted together with what it depends on is not restarted again', async () => {
+    const a = new Probe('a');
+    const b = new Probe('b', { needs: [a], restartWith: 'dependencies' });
+    const bench = new Bench([a, b], { strategy: 'one-for-all' });
+    await bench.daemon.start();
+    a.fail();
+    await bench.clock.advance(100);
+    expect(b.scopes).toHaveLength(2);
     await bench.stop();
   });
 

@@ -588,6 +588,29 @@ describe('stop', () => {
     expect(await bench.daemon.closed).toEqual({ exitCode: 70, errors: [] });
   });
 
+  test('a stop that failed in a recovery during the start has no part in the exit code', async () => {
+    const a = new Probe(
+      'a',
+      {},
+      {
+        start: ({ spawn }) => {
+          if (a.scopes.length === 1) spawn('work', fails('early'));
+        },
+        stop: () => {
+          if (a.stops.length === 1) throw new Error('once');
+        },
+      },
+    );
+    const slow = new Probe('slow', {}, { start: ({ clock }) => clock.sleep(1_000) });
+    const bench = new Bench([a, slow]);
+    const started = bench.daemon.start();
+    await bench.clock.advance(1_000);
+    await started;
+    await bench.stop();
+    expect(bench.trace).toContain('service-stop-failed a');
+    expect(await bench.daemon.closed).toEqual({ exitCode: 0, errors: [] });
+  });
+
   test('before a start it ends at once, and a start afterwards is refused', async () => {
     const a = new Probe('a');
     const bench = new Bench([a]);

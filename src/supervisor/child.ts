@@ -1,17 +1,16 @@
 import { toError } from '../errors.ts';
 import { type Service, type ServiceState, type StopReason, transition } from '../service.ts';
 import type { Host } from './host.ts';
-import type { Lane } from './lane.ts';
 import { FailureWindow, type Intensity } from './restart-policy.ts';
 import { Run, type RunEnd } from './run.ts';
 
 /** What a supervisor knows of one of its services. @internal */
 export class Child {
   readonly service: Service;
-  /** Where its restarts happen: its own, or that of its group. */
-  readonly lane: Lane<Child>;
   /** Its own budget; used when it is not critical, so that it cannot spend the others'. */
   readonly window: FailureWindow;
+  /** It is being added: until it runs, it counts as absent. */
+  joining = false;
   /** Whether it is to run, as soon as it can. */
   wanted = false;
   /** How its last run, or start, ended by itself, until that has been dealt with. */
@@ -24,9 +23,8 @@ export class Child {
   #run: Run | undefined;
   #startedBefore = false;
 
-  constructor(service: Service, lane: Lane<Child>, intensity: Intensity) {
+  constructor(service: Service, intensity: Intensity) {
     this.service = service;
-    this.lane = lane;
     this.window = new FailureWindow(intensity);
   }
 

@@ -19,6 +19,18 @@ export const restartBackoffSchema = z.strictObject({
   jitter: z.enum(['full', 'none']).default('full'),
 });
 
+/** The options of supervision; the entrypoint takes the same. */
+export const supervisionShape = {
+  /**
+   * What is restarted when a service fails: it alone (`one-for-one`), all (`one-for-all`), or it and those
+   * that start after it (`rest-for-one`).
+   */
+  strategy: z.enum(['one-for-one', 'one-for-all', 'rest-for-one']).default('one-for-one'),
+  intensity: intensitySchema.prefault({}),
+  backoff: restartBackoffSchema.prefault({}),
+};
+
+export type SupervisionOptions = z.output<z.ZodObject<typeof supervisionShape>>;
 export type Intensity = z.output<typeof intensitySchema>;
 export type RestartBackoff = z.output<typeof restartBackoffSchema>;
 

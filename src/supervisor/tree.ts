@@ -1,4 +1,9 @@
-import { DependencyCycleError, DuplicateServiceError, MissingDependencyError } from '../errors.ts';
+import {
+  DependencyCycleError,
+  DuplicateServiceError,
+  MissingDependencyError,
+  ServiceInUseError,
+} from '../errors.ts';
 import { nearest } from '../nearest.ts';
 import { type Service, servicesIn } from '../service.ts';
 import { type Graph, inOrder } from './graph.ts';
@@ -29,18 +34,24 @@ export function needsOf(service: Service): { services: ReadonlySet<Service>; nam
 }
 
 /**
- * The services of a tree, outside of the subtree of `service`, that depend on one inside it.
+ * @throws {ServiceInUseError} `ERR_SERVICE_IN_USE` when services of the tree, outside of the subtree of `service`,
+ * depend on one inside it.
  */
-export function dependentsOf(root: Service, service: Service): Service[] {
+export function checkUnused(root: Service, service: Service): void {
   const inside = new Set(subtree(service));
   const names = new Set([...inside].map(({ name }) => name));
-  return subtree(root).filter((other) => {
+  const dependents = subtree(root).filter((other) => {
     if (inside.has(other)) return false;
     const needs = needsOf(other);
     return (
       needs.names.some((name) => names.has(name)) || [...needs.services].some((need) => inside.has(need))
     );
   });
+  if (dependents.length === 0) return;
+  throw new ServiceInUseError(
+    service.name,
+    dependents.map((other) => other.name),
+  );
 }
 
 /** @throws {DuplicateServiceError} `ERR_DUPLICATE_SERVICE` when two services of a tree share a name. */

@@ -24,7 +24,8 @@ describe('a stray error', () => {
     'that belongs to no service (%s) stops the daemon with code 1',
     async (scenario) => {
       await using child = new Child('strays.ts', [scenario]);
-      const { stdout } = await child.exit;
+      const { code, stdout } = await child.exit;
+      expect(code, 'only run() sets the exit code').toBe(0);
       expect(stdout).toMatch(
         /down: un(handledRejection|caughtException) that belongs to no service: mine alone\n/,
       );

@@ -244,6 +244,17 @@ describe('escalation', () => {
     await bench.stop();
   });
 
+  test('a supervisor that has failed starts nothing any more', async () => {
+    const bad = new Probe('bad');
+    const other = new Probe('other');
+    const bench = new Bench([bad, other], { strategy: 'one-for-all', intensity: { maxFailures: 0 } });
+    await bench.daemon.start();
+    bad.fail();
+    await bench.finish();
+    expect([bad.scopes.length, other.scopes.length]).toEqual([1, 1]);
+    expect(other.stops).toHaveLength(1);
+  });
+
   test('a restarted supervisor begins with a fresh budget and without pauses', async () => {
     const bad = new Probe('bad');
     const inner = new Supervisor({

@@ -286,9 +286,13 @@ describe('a group restart', () => {
     await bench.stop();
   });
 
+  const slowly = async () => {
+    for (let turn = 0; turn < 50; turn++) await null;
+  };
+
   test('keeps the order across members that are not restarted', async () => {
     const journal: string[] = [];
-    const a = new Probe('a', {}, {}, journal);
+    const a = new Probe('a', {}, { start: slowly }, journal);
     const between = new Probe('between', { needs: [a], restart: 'never' }, {}, journal);
     const c = new Probe('c', { needs: [between] }, {}, journal);
     const bench = new Bench([a, between, c], { strategy: 'one-for-all' });

@@ -47,3 +47,78 @@ class NoApp extends Base.extend({}) {}
 void [NoStart, NoApp];
 // @ts-expect-error abstract
 new Base({ port: 1 });
+
+// An option replaces the one of its name above it: another default makes it optional, another type counts.
+class Fixed extends Base.extend({ port: z.number().default(8080), host: z.enum(['a', 'b']) }) {
+  protected override createApplication() {
+    const port: number = this.options.port;
+    const host: 'a' | 'b' = this.options.host;
+    return [port, host];
+  }
+}
+new Fixed({ host: 'a' });
+// @ts-expect-error host is one of two
+new Fixed({ host: 'c' });
+// @ts-expect-error host has lost its default
+new Fixed();
+
+// A schema's transformation: what is given and what is seen differ.
+class Parsed extends Service.extend({ list: z.string().transform((text) => text.split(',')) }) {
+  async start() {
+    const list: string[] = this.options.list;
+    return void list;
+  }
+}
+new Parsed({ list: 'a,b' });
+// @ts-expect-error what is given is text
+new Parsed({ list: ['a'] });
+
+// A service may be generic in its own right.
+abstract class Store<Item> extends Service.extend({ max: z.int().default(10) }) {
+  readonly items: Item[] = [];
+  protected abstract accept(item: Item): boolean;
+  add(item: Item): void {
+    if (this.items.length < this.options.max && this.accept(item)) this.items.push(item);
+  }
+  async start() {}
+}
+class Names extends Store<string> {
+  protected accept(name: string): boolean {
+    return name.length > 0;
+  }
+}
+const names = new Names({ max: 5 });
+names.add('x');
+// @ts-expect-error items are text
+names.add(1);
+// @ts-expect-error protected
+names.accept('x');
+// @ts-expect-error options are read-only
+names.options.max = 6;
+
+// Protected members and constructors survive further extension; a reference takes an abstract class.
+class Consumer extends Service.extend({ store: service(Store), spare: service(Store).optional() }) {
+  async start() {
+    const size: number = this.options.store.items.length;
+    return void [size, this.options.spare?.name];
+  }
+}
+new Consumer({ store: names });
+// @ts-expect-error no store
+new Consumer({ store: database });
+class Further extends Products.extend({ extra: z.boolean().default(false) }) {
+  protected override async createApplication(scope: Scope) {
+    const extra: boolean = this.options.extra;
+    return extra ? [] : await super.createApplication(scope);
+  }
+}
+new Further({ port: 1, database, extra: true });
+// @ts-expect-error the options of every level count
+new Further({ port: 1 });
+
+// Static members come along.
+class Counted extends Service.extend({}) {
+  static readonly made: number = 0;
+  async start() {}
+}
+export const made: number = Counted.extend({}).made;
