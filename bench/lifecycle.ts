@@ -1,6 +1,8 @@
 /** Start and stop of a thousand trivial services: node --conditions=bosun-source bench/lifecycle.ts */
 import { Entrypoint, Service, service } from 'bosun';
 import { z } from 'zod';
+import { machine, report } from './lib/report.ts';
+import { markdown, show, spread } from './lib/rounds.ts';
 
 class Trivial extends Service.extend({ needs: z.array(service(Service)).default([]) }) {
   async start() {}
@@ -38,34 +40,27 @@ const timed = async (work: () => unknown) => {
   return performance.now() - begun;
 };
 
-const rows: Record<string, Record<string, string>> = {};
+const ROUNDS = 10;
+const description = machine();
+const rows: string[][] = [];
 for (const [shape, make] of Object.entries(shapes)) {
-  const best = {
-    construct: Number.POSITIVE_INFINITY,
-    start: Number.POSITIVE_INFINITY,
-    stop: Number.POSITIVE_INFINITY,
-  };
-  const first = { start: 0, stop: 0 };
-  for (let round = 0; round < 5; round++) {
+  const times = { construct: [] as number[], start: [] as number[], stop: [] as number[] };
+  for (let round = 0; round < ROUNDS; round++) {
     const services = make();
     let daemon: Entrypoint | undefined;
-    const construct = await timed(() => {
-      daemon = new Entrypoint(services, { log: { level: 'silent' }, ownsProcess: false });
-    });
-    const start = await timed(() => daemon?.start());
-    const stop = await timed(() => daemon?.stop());
-    if (round === 0) Object.assign(first, { start, stop });
-    best.construct = Math.min(best.construct, construct);
-    best.start = Math.min(best.start, start);
-    best.stop = Math.min(best.stop, stop);
+    times.construct.push(
+      await timed(() => {
+        daemon = new Entrypoint(services, { log: { level: 'silent' }, ownsProcess: false });
+      }),
+    );
+    times.start.push(await timed(() => daemon?.start()));
+    times.stop.push(await timed(() => daemon?.stop()));
   }
-  const ms = (value: number) => `${value.toFixed(1)} ms`;
-  rows[shape] = {
-    construct: ms(best.construct),
-    start: ms(best.start),
-    stop: ms(best.stop),
-    'first start': ms(first.start),
-    'first stop': ms(first.stop),
-  };
+  rows.push([shape, ...Object.values(times).map((values) => show(spread(values), 1))]);
 }
-console.table(rows);
+
+report('lifecycle', 'Start and stop of 1 000 trivial services', [
+  `${description}.`,
+  `${ROUNDS} rounds in one process, the cold first one included. ms, median [range]; the bar is 150 ms each way.`,
+  markdown(['', 'construct', 'start', 'stop'], rows),
+]);
