@@ -3,15 +3,11 @@ import { flatten } from '../config/definition.ts';
 import { configJsonSchema } from '../config/json-schema.ts';
 import { loadConfig } from '../config/load.ts';
 import { builtInClasses } from '../config/use.ts';
-import { configArgument } from './config-file.ts';
 
 export function schemaCommand(): Command {
   return new Command('schema')
     .description('Print the JSON Schema of the config, for the completion and the checks of editors.')
-    .argument(
-      '[file]',
-      `${configArgument.replace(/ \(.*/, '')}: its modules and service names are put in too`,
-    )
+    .argument('[file]', 'a config file, of which the modules and the names of services are put in too')
     .addHelpText(
       'after',
       `

@@ -37,11 +37,11 @@ export async function loadConfig(file: string, { env, overrides = [] }: LoadOpti
     const rule = 'must be a map with `services`';
     problems.add({ place: node.place, path: [], rule, received: shownNode(node) });
   }
-  const given: Settings = {};
+  let given: Settings = {};
   let services: ServiceDefinition[] = [];
   if (node?.kind === 'map') {
     const conversion = new Conversion({ problems, path: [], skip: ['services', '$schema'] });
-    Object.assign(given, conversion.read(configSettings, node));
+    given = conversion.read(configSettings, node) as Settings;
     services = await defineServices(node, path, problems);
   }
   const settings = override(given, [...environmentOverrides(env), ...overrides], problems);

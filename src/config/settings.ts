@@ -4,6 +4,7 @@ import { preview } from '../errors.ts';
 import { nearest } from '../nearest.ts';
 import { problemsOf } from '../options.ts';
 import { Conversion } from './convert.ts';
+import { isPlainObject } from './node.ts';
 import type { Problems } from './problems.ts';
 import { innermost, spell } from './spelling.ts';
 import { type Environment, rereadScalar } from './substitute.ts';
@@ -94,7 +95,7 @@ export function unknownVariables(env: Environment): UnknownVariable[] {
 
 /** Puts overrides in the place of what a file says; later ones outdo those before them. */
 export function override(settings: Settings, overrides: readonly Override[], problems: Problems): Settings {
-  const result = structuredClone(settings) as Record<string, unknown>;
+  const result: Record<string, unknown> = { ...settings };
   for (const { label, setting, text } of overrides) {
     const { keys, schema, unit } = leaves.get(setting) as Leaf;
     const reread = rereadScalar(text);
@@ -103,8 +104,11 @@ export function override(settings: Settings, overrides: readonly Override[], pro
     const value = conversion.read(schema, reread === undefined ? node : { ...node, reread }, unit);
     let at = result;
     for (const key of keys.slice(0, -1)) {
-      at[key] ??= {};
-      at = at[key] as Record<string, unknown>;
+      const group = at[key];
+      // What is no map has been reported.
+      const copy = isPlainObject(group) ? { ...group } : {};
+      at[key] = copy;
+      at = copy;
     }
     at[keys.at(-1) as string] = value;
   }

@@ -57,6 +57,13 @@ it.each([
     { log: { bufferBytes: 1_048_576 } },
   ],
   [
+    'log.flushIntervalMs',
+    'BOSUN_LOG_FLUSH_INTERVAL',
+    '200ms',
+    'log: { flushInterval: 200ms }',
+    { log: { flushIntervalMs: 200 } },
+  ],
+  [
     'log.flushTimeoutMs',
     'BOSUN_LOG_FLUSH_TIMEOUT',
     '2s',
