@@ -1,9 +1,34 @@
 import { execFileSync } from 'node:child_process';
-import { chmod, rm } from 'node:fs/promises';
+import { chmod, glob, rm } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
 
-/** Compiles `src/` into a fresh `dist/`. */
+/**
+ * Builds `src/` into a fresh `dist/`: types by tsc, code by esbuild. An entry point and what only it needs are
+ * one file, what several share is a chunk: a process that loads few files starts faster.
+ */
 const root = fileURLToPath(new URL('..', import.meta.url));
 await rm(`${root}dist`, { recursive: true, force: true });
 execFileSync('tsc', ['-p', 'tsconfig.build.json'], { cwd: root, stdio: 'inherit' });
+await build({
+  absWorkingDir: root,
+  entryPoints: [
+    'src/index.ts',
+    'src/testing/index.ts',
+    'src/cli/main.ts',
+    ...(await Array.fromAsync(glob('src/services/*.ts', { cwd: root }))),
+  ],
+  outdir: 'dist',
+  outbase: 'src',
+  chunkNames: 'chunks/[name]-[hash]',
+  bundle: true,
+  splitting: true,
+  format: 'esm',
+  platform: 'node',
+  target: 'node24',
+  packages: 'external',
+  // A service's default name is its class's.
+  keepNames: true,
+  sourcemap: true,
+});
 await chmod(`${root}dist/cli/main.js`, 0o755);

@@ -7,6 +7,9 @@ if (Number.parseInt(process.versions.node, 10) < needed) {
   );
   process.exitCode = 1;
 } else {
+  // What is imported from here on is compiled once, not at every start; where no cache can be kept, it is not.
+  const { enableCompileCache } = await import('node:module');
+  enableCompileCache();
   const { main } = await import('./program.ts');
   await main(process.argv);
 }

@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 
 /** What this package's manifest says of itself. */
 export function ownPackage(): { readonly version: string; readonly dependencies: { readonly zod: string } } {
-  return JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+  return createRequire(import.meta.url)('bosun/package.json');
 }
