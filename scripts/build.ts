@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
-import { chmod, glob, rm } from 'node:fs/promises';
+import { globSync } from 'node:fs';
+import { chmod, rm } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
@@ -16,7 +17,7 @@ await build({
     'src/index.ts',
     'src/testing/index.ts',
     'src/cli/main.ts',
-    ...(await Array.fromAsync(glob('src/services/*.ts', { cwd: root }))),
+    ...globSync('src/services/*.ts', { cwd: root }),
   ],
   outdir: 'dist',
   outbase: 'src',

@@ -13,10 +13,13 @@ export function logEvent(log: Logger, event: BosunEvent): void {
       log.debug({ service: event.service, durationMs: ms(event.durationMs) }, 'running');
       break;
     case 'service-start-failed':
-      log.error({ service: event.service, err: event.error }, 'could not start');
+      log.error({ service: event.service, err: event.error }, `could not start: ${reasonOf(event.error)}`);
       break;
     case 'service-failed':
-      log.error({ service: event.service, err: event.error, origin: event.origin }, 'failed');
+      log.error(
+        { service: event.service, err: event.error, origin: event.origin },
+        `failed: ${event.error.message}`,
+      );
       break;
     case 'service-stopping':
       log.debug({ service: event.service, reason: event.reason }, 'stopping');
@@ -37,7 +40,10 @@ export function logEvent(log: Logger, event: BosunEvent): void {
       );
       break;
     case 'service-gave-up':
-      log.error({ service: event.service, err: event.error }, 'failed for good');
+      log.error(
+        { service: event.service, code: codeOf(event.error) },
+        `failed for good: ${reasonOf(event.error)}`,
+      );
       break;
     case 'service-added':
       log.info({ service: event.service }, 'added');
@@ -64,7 +70,7 @@ export function logEvent(log: Logger, event: BosunEvent): void {
       break;
     }
     case 'entrypoint-start-failed':
-      log.error({ err: event.error }, 'could not start');
+      log.error(detail(event.error), `not started: ${event.error.message}`);
       break;
     case 'entrypoint-stopping':
       log.info({ cause: event.cause, delayMs: event.delayMs }, `stopping: ${event.cause}`);
@@ -73,7 +79,7 @@ export function logEvent(log: Logger, event: BosunEvent): void {
       log.warn({ cause: event.cause }, `aborting: ${event.cause}`);
       break;
     case 'entrypoint-failed':
-      log.error({ err: event.error }, 'failed');
+      log.error(detail(event.error), `failed: ${event.error.message}`);
       break;
     case 'entrypoint-reload-requested':
       log.info('reload requested');
@@ -91,3 +97,11 @@ export function logEvent(log: Logger, event: BosunEvent): void {
       event satisfies never;
   }
 }
+
+/** What a service's error says beyond which service it is: that stands in the line already. */
+const reasonOf = (error: Error) => (error.cause instanceof Error ? error.cause.message : error.message);
+
+const codeOf = (error: Error) => (error as { readonly code?: unknown }).code;
+
+/** The whole error, but where a service's own line had it before. */
+const detail = (error: Error) => ('service' in error ? { code: codeOf(error) } : { err: error });

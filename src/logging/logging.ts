@@ -58,6 +58,7 @@ export function createLogging(options: LogOptions, target: LogTarget = {}): Logg
       ...(options.redact.length > 0 && { redact: options.redact }),
       mixin: fieldsFor,
       mixinMergeStrategy: (line, fields) => (fields === none ? line : { ...fields, ...line }),
+      serializers: { err: serializeError },
       hooks: { logMethod: neverThrowing(() => sink.countUnwritable()) },
     },
     stream,
@@ -79,6 +80,12 @@ function renderSafely(render: Render, line: string): string {
   } catch {
     return line;
   }
+}
+
+/** pino adds the messages of the causes to the error's own, which says them already. */
+function serializeError(error: Error): object {
+  const serialized = pino.stdSerializers.err(error);
+  return { ...serialized, message: error?.message ?? serialized?.message };
 }
 
 const none = {};
