@@ -41,13 +41,13 @@ interface ClientFigures {
   readonly allSeeFinalAfterMs: number | undefined;
 }
 
+const RUNS = 5;
+
 /** How long the clients wait for the final count. */
 const PATIENCE_MS = 10_000;
 
 const roles: Readonly<Record<string, () => Promise<void>>> = { main, server, clients: join };
 await roles[values.role]?.();
-
-const RUNS = 5;
 
 async function main(): Promise<void> {
   const description = machine();
