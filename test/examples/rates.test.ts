@@ -16,8 +16,9 @@ test('the rate moves every interval: for who comes later, and for who has subscr
     log: { level: 'silent' },
     ownsProcess: false,
   });
+  await clock.advance(0); // The first call of the feed.
   const { hostname, port } = new URL(server.addresses[0] as string);
-  const join = async (): Promise<{ socket: Socket; next: () => Promise<string> }> => {
+  const join = async (): Promise<{ socket: Socket; next: () => Promise<unknown> }> => {
     const socket = connect(Number(port), hostname);
     sockets.defer(() => socket.destroy());
     await once(socket, 'connect');
