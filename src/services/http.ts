@@ -14,10 +14,10 @@ import type { Counters, HttpStatistics } from './http/statistics.ts';
 export type {
   Application,
   FastifyApplication,
-  FetchApplication,
   RequestListener,
 } from './http/application.ts';
 export { ApplicationError, BodyTooLargeError, ResponseError, UpgradePathTakenError } from './http/errors.ts';
+export type { FetchApplication } from './http/fetch.ts';
 export { requestId } from './http/request-id.ts';
 export type { AccessLogLevel, UpgradeHandler } from './http/server.ts';
 export type { HttpStatistics } from './http/statistics.ts';

@@ -1,15 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { ApplicationError } from './errors.ts';
-import { serveFetch } from './fetch.ts';
+import { type FetchApplication, serveFetch } from './fetch.ts';
 import type { Incoming, Outgoing } from './messages.ts';
 
 /** A `(request, response)` listener, as Node, Express and many others have it. */
 export type RequestListener = (request: IncomingMessage, response: ServerResponse) => unknown;
-
-/** A web-standard application, as Hono and others make it. */
-export interface FetchApplication {
-  fetch(request: Request): Response | Promise<Response>;
-}
 
 /** What is needed of a Fastify app. It must not listen. */
 export interface FastifyApplication {

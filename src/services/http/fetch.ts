@@ -1,10 +1,14 @@
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { answerError } from './answers.ts';
-import type { FetchApplication } from './application.ts';
 import { ResponseError } from './errors.ts';
 import type { Incoming, Outgoing } from './messages.ts';
 import { requestId } from './request-id.ts';
+
+/** A web-standard application, as Hono and others make it. */
+export interface FetchApplication {
+  fetch(request: Request): Response | Promise<Response>;
+}
 
 /** Answers a request through a web-standard application. Rejects when the application fails. */
 export async function serveFetch(
