@@ -6,6 +6,10 @@ import { nearest } from './nearest.ts';
 export const durationMs = (): z.ZodType<number, number> =>
   z.custom<number>(isAmount, 'must be a number of milliseconds of at least 0 (or Infinity)');
 
+/** A duration that bounds something: above 0; `Infinity` means no limit. */
+export const limitMs = () =>
+  durationMs().refine((ms) => ms > 0, 'must be greater than 0 (Infinity: no limit)');
+
 /** A number of bytes, `Infinity` included. In config files a size: `64MiB`. */
 export const byteCount = (): z.ZodType<number, number> =>
   z.custom<number>(isAmount, 'must be a number of bytes of at least 0 (or Infinity)');

@@ -3,7 +3,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 import { z } from 'zod';
 import { toError } from '../errors.ts';
-import { durationMs } from '../options.ts';
+import { limitMs } from '../options.ts';
 import { type Scope, Service, type StopReason } from '../service.ts';
 import { atMostEvery } from './at-most-every.ts';
 import { Connections, peerOf, pollPhase } from './connections.ts';
@@ -23,8 +23,6 @@ const socketOptions = {
   keepAlive: true,
   keepAliveInitialDelay: KEEP_ALIVE_MS,
 } as const;
-
-const limitMs = () => durationMs().refine((ms) => ms > 0, 'must be greater than 0 (Infinity: no limit)');
 
 const defaults = { host: '127.0.0.1', port: 0 };
 

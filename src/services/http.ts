@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { logLevels } from '../logging/options.ts';
 import { type Address, formatAddress, portNumber, refusePathWithPort } from '../net/listen.ts';
 import { loadTls, tlsSchema } from '../net/tls.ts';
-import { byteCount, durationMs } from '../options.ts';
+import { byteCount, limitMs } from '../options.ts';
 import { type Scope, Service, type StopReason } from '../service.ts';
 import { type Application, prepare } from './http/application.ts';
 import { UpgradePathTakenError } from './http/errors.ts';
@@ -21,8 +21,6 @@ export type { FetchApplication } from './http/fetch.ts';
 export { requestId } from './http/request-id.ts';
 export type { AccessLogLevel, UpgradeHandler } from './http/server.ts';
 export type { HttpStatistics } from './http/statistics.ts';
-
-const limitMs = () => durationMs().refine((ms) => ms > 0, 'must be greater than 0 (Infinity: no limit)');
 
 const defaults = { host: '127.0.0.1', port: 8080 };
 

@@ -3,7 +3,7 @@ import pg from 'pg';
 import { z } from 'zod';
 import type { Timer } from '../clock.ts';
 import { toError } from '../errors.ts';
-import { durationMs, secret } from '../options.ts';
+import { limitMs, secret } from '../options.ts';
 import { type Health, type Scope, Service, type StopReason } from '../service.ts';
 import {
   type Isolation,
@@ -82,9 +82,7 @@ export class PostgresService
     /** How many connections; all are opened at start. */
     poolSize: z.int().min(1).default(6),
     /** One attempt to connect, name look-up, TLS and login included. `Infinity`: the system's limit. */
-    connectTimeoutMs: durationMs()
-      .refine((value) => value > 0, 'must be more than 0')
-      .default(5_000),
+    connectTimeoutMs: limitMs().default(5_000),
     /** Where the embedded server keeps its data, from the working directory on. It is made if missing. */
     dataDir: z.string().min(1).default('.bosun/postgres'),
   })

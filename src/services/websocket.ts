@@ -8,12 +8,13 @@ import { OptionsError } from '../errors.ts';
 import { portNumber } from '../net/listen.ts';
 import { byteCount, durationMs } from '../options.ts';
 import { type Scope, Service, type StopReason, service } from '../service.ts';
+import { refuse } from './http/answers.ts';
 import { HttpService } from './http.ts';
 import { type Closed, encode, type Message, type WebSocketClient } from './websocket/client.ts';
 import { Hub } from './websocket/hub.ts';
 import { Latest } from './websocket/latest.ts';
 import { isAllowedOrigin, originsOption } from './websocket/origins.ts';
-import { listenForUpgrades, mountUpgrades, refuse, type UpgradeSource } from './websocket/upgrades.ts';
+import { listenForUpgrades, mountUpgrades, type UpgradeSource } from './websocket/upgrades.ts';
 
 export type { Closed, Message, WebSocketClient } from './websocket/client.ts';
 

@@ -1,8 +1,7 @@
 import { createServer } from 'node:http';
-import type { Duplex } from 'node:stream';
 import { formatAddress, type ListenOptions, listen } from '../../net/listen.ts';
 import type { Scope } from '../../service.ts';
-import { endWith, pathOf } from '../http/answers.ts';
+import { pathOf, refuse } from '../http/answers.ts';
 import type { HttpService, UpgradeHandler } from '../http.ts';
 
 /** Where upgrade requests come from, until it is disposed of. */
@@ -48,11 +47,4 @@ export async function listenForUpgrades(
       server.closeAllConnections();
     },
   };
-}
-
-/** Answers a request to upgrade with an error, and closes. */
-export function refuse(socket: Duplex, status: number): void {
-  socket.on('error', () => {});
-  socket.once('finish', () => socket.destroy());
-  endWith(socket, status);
 }
