@@ -25,7 +25,7 @@ const Id = z
 const Brand = z.object({ brand_id: z.int(), brand_name: z.string() });
 const Product = z.object({ product_id: z.int(), product_name: z.string(), brand_id: z.int() });
 const NewProduct = z.object({ product_name: z.string().regex(/^[^\0]+$/), brand_id: z.int32() });
-const Failure = z.object({ error: z.string() });
+const Failure = z.object({ error: z.string(), message: z.string() });
 
 const PRODUCT = {
   name: 'product',
@@ -85,7 +85,10 @@ export class Catalogue extends HttpService.extend({
         async (request, reply) => {
           const { rows } = await database.query<z.infer<typeof Product>>(PRODUCT, [request.params.id]);
           const [product] = rows;
-          return product ?? reply.code(404).send({ error: `there is no product ${request.params.id}` });
+          return (
+            product ??
+            reply.code(404).send({ error: 'Not Found', message: `there is no product ${request.params.id}` })
+          );
         },
       );
     }
@@ -101,7 +104,7 @@ export class Catalogue extends HttpService.extend({
           await client.query(ADD_PRODUCT, [product_name, brand_id]);
         } catch (error) {
           if ((error as { code?: unknown }).code !== FOREIGN_KEY_VIOLATION) throw error;
-          return reply.code(400).send({ error: `there is no brand ${brand_id}` });
+          return reply.code(400).send({ error: 'Bad Request', message: `there is no brand ${brand_id}` });
         }
         return reply.code(201).send();
       },

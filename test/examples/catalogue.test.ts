@@ -92,7 +92,7 @@ describe('the catalogue on a Postgres of its user', () => {
     async (path) => {
       expect(await get(path)).toEqual({
         status: 404,
-        body: { error: expect.stringContaining('no product') },
+        body: { error: 'Not Found', message: expect.stringContaining('no product') },
       });
     },
   );
@@ -128,7 +128,7 @@ describe('the catalogue on a Postgres of its user', () => {
     const before = await count();
     const answer = await post(body, type);
     expect(answer.status).toBe(400);
-    expect(JSON.parse(answer.body)).toMatchObject({ error: expect.any(String) });
+    expect(JSON.parse(answer.body)).toEqual({ error: 'Bad Request', message: expect.any(String) });
     expect(await count()).toBe(before);
   });
 
