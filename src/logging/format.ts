@@ -33,7 +33,12 @@ export function renderer(format: LogFormat): Render {
 function prettyRenderer(): Render {
   const load = createRequire(import.meta.url);
   const { prettyFactory } = load('pino-pretty') as typeof import('pino-pretty');
-  return prettyFactory({ ignore: 'pid,hostname', translateTime: 'SYS:HH:MM:ss.l' });
+  return prettyFactory({
+    ignore: 'pid,hostname,service,addresses',
+    messageFormat: headOf,
+    singleLine: true,
+    translateTime: 'SYS:HH:MM:ss.l',
+  });
 }
 
 type Line = Readonly<Record<string, unknown>>;
@@ -58,15 +63,21 @@ function priority(level: number): number {
   return level >= 30 ? 6 : 7;
 }
 
-const apart = new Set(['level', 'time', 'pid', 'hostname', 'service', 'msg']);
+/** What people are shown elsewhere in a line, or not at all: the message of the ready line has the addresses. */
+const apart = new Set(['level', 'time', 'pid', 'hostname', 'service', 'msg', 'addresses']);
 
-function body(line: Line): string {
+/** `[api] GET / failed` */
+function headOf(line: Line): string {
   const service = line.service === undefined ? [] : [`[${escapeControls(String(line.service))}]`];
   const message = line.msg === undefined ? [] : [escapeControls(String(line.msg))];
+  return [...service, ...message].join(' ');
+}
+
+function body(line: Line): string {
   const fields = Object.entries(line)
     .filter(([key]) => !apart.has(key))
     .flatMap(([key, value]) => (key === 'err' ? errorFields(value) : [field(key, value)]));
-  return [...service, ...message, ...fields].join(' ');
+  return [headOf(line), ...fields].filter((part) => part !== '').join(' ');
 }
 
 /** An error as pino serializes it: its stack, which begins with type and message, and its own fields. */
