@@ -1,7 +1,7 @@
-import { execFileSync } from 'node:child_process';
+import { createPrivateKey } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { Agent, get } from 'node:https';
 import { connect as connectPlain } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -31,11 +31,12 @@ let daemon: Entrypoint | undefined;
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'bosun-tls-'));
-  server = makeCertificate(directory);
-  other = makeCertificate(directory, 'other');
+  server = await makeCertificate(directory);
+  other = await makeCertificate(directory, 'other');
   await writeFile(join(directory, 'rubbish'), 'rubbish');
-  const encrypted = ['-aes256', '-passout', 'pass:x', '-out', join(directory, 'encrypted.key')];
-  execFileSync('openssl', ['ec', '-in', server.keyFile, ...encrypted], { stdio: 'pipe' });
+  const encryption = { type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: 'x' } as const;
+  const encrypted = createPrivateKey(await readFile(server.keyFile)).export(encryption);
+  await writeFile(join(directory, 'encrypted.key'), encrypted);
 });
 
 afterEach(async () => {

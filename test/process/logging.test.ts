@@ -139,6 +139,8 @@ test('a process that inherits the socket, and makes it blocking by that, does no
 const needs = (command: string) =>
   process.env.CI !== 'true' && spawnSync(command, ['--version']).error !== undefined;
 
+const unless = (command: string) => (needs(command) ? ` (skipped: no ${command})` : '');
+
 async function shell(command: string, scenario: object): Promise<{ stdout: string; stderr: string }> {
   const child = spawn('sh', ['-c', command, process.execPath, ...argumentsFor(scenario)]);
   const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]);
@@ -146,7 +148,7 @@ async function shell(command: string, scenario: object): Promise<{ stdout: strin
 }
 
 test.skipIf(needs('pv'))(
-  'a slow reader gets every line that it takes within the deadline (skipped: no pv)',
+  `a slow reader gets every line that it takes within the deadline${unless('pv')}`,
   async () => {
     const { stdout, stderr } = await shell('"$0" "$@" | pv -q -L 200000 -B 4096', {
       lines: 1_000,
@@ -158,7 +160,7 @@ test.skipIf(needs('pv'))(
 );
 
 test.skipIf(needs('pv'))(
-  'a reader of 20 kB/s through 4 KB gets whole lines; the rest is counted (skipped: no pv)',
+  `a reader of 20 kB/s through 4 KB gets whole lines; the rest is counted${unless('pv')}`,
   async () => {
     const scenario = { lines: 5_000, end: 'close', flushTimeoutMs: 100 };
     const { stdout, stderr } = await shell('"$0" "$@" | pv -q -L 20000 -B 4096', scenario);
@@ -166,7 +168,7 @@ test.skipIf(needs('pv'))(
   },
 );
 
-test.skipIf(needs('script'))('on a terminal the format is pretty (skipped: no script)', async () => {
+test.skipIf(needs('script'))(`on a terminal the format is pretty${unless('script')}`, async () => {
   const module = new URL('../../src/logging/logging.ts', import.meta.url);
   const script = `import("${module}").then(async ({ createLogging }) => {
       const { logger, close } = createLogging({

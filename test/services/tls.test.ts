@@ -10,19 +10,20 @@ import { type TcpConnection, TcpService } from 'bosun/services/tcp';
 import { TcpEchoService } from 'bosun/services/tcp-echo';
 import { settle } from 'bosun/testing';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
-import { makeCertificate } from '../support/certificates.ts';
+import { type CertificateFiles, makeCertificate } from '../support/certificates.ts';
 import { TcpClient } from '../support/tcp-client.ts';
-
-type Pair = ReturnType<typeof makeCertificate>;
 
 const quiet = { log: { level: 'silent' }, ownsProcess: false } as const;
 let directory: string;
-let server: Pair;
-let friend: Pair;
-let stranger: Pair;
+let server: CertificateFiles;
+let friend: CertificateFiles;
+let stranger: CertificateFiles;
 let daemon: Entrypoint | undefined;
 
-const pem = ({ certFile, keyFile }: Pair) => ({ cert: readFileSync(certFile), key: readFileSync(keyFile) });
+const pem = ({ certFile, keyFile }: CertificateFiles) => ({
+  cert: readFileSync(certFile),
+  key: readFileSync(keyFile),
+});
 const trusting = () => ({ ca: readFileSync(server.certFile) });
 
 async function run<Running extends TcpEchoService | TcpService>(service: Running): Promise<Running> {
@@ -35,9 +36,9 @@ const connectTo = (service: TcpEchoService | TcpService, options: object = {}) =
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'bosun-tls-'));
-  server = makeCertificate(directory, 'server');
-  friend = makeCertificate(directory, 'friend');
-  stranger = makeCertificate(directory, 'stranger');
+  server = await makeCertificate(directory, 'server');
+  friend = await makeCertificate(directory, 'friend');
+  stranger = await makeCertificate(directory, 'stranger');
 });
 
 afterEach(async () => {

@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempDisposable } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -6,6 +5,7 @@ import { join } from 'node:path';
 import { type BosunEvent, Entrypoint, entrypoint, OptionsError } from 'bosun';
 import { HttpService } from 'bosun/services/http';
 import { expect, test } from 'vitest';
+import { makeCertificate } from '../support/certificates.ts';
 import { isListening, Peer, RawPeer, statusOf } from './websocket/peers.ts';
 import { Probe } from './websocket/probe.ts';
 
@@ -132,11 +132,8 @@ test('on a Unix socket the address is one that ws takes', async () => {
 
 test('over TLS the address is wss, and a page that is not over TLS may not connect', async () => {
   await using directory = await mkdtempDisposable(join(tmpdir(), 'bosun-ws-'));
-  const [keyFile, certFile] = [join(directory.path, 'key.pem'), join(directory.path, 'cert.pem')];
-  const asked =
-    '-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost'.split(' ');
-  execFileSync('openssl', ['req', ...asked, '-keyout', keyFile, '-out', certFile], { stdio: 'ignore' });
-  const server = new Hello({ port: 0, tls: { keyFile, certFile } });
+  const tls = await makeCertificate(directory.path);
+  const server = new Hello({ port: 0, tls });
   const probe = new Probe({ server });
   await using _daemon = await entrypoint([server, probe], quiet);
   const { host } = new URL(probe.url);
