@@ -51,4 +51,31 @@ test('installed into an empty project, every subpath imports and the command run
     cwd: folder,
   });
   expect(help.stdout).toContain('bosun run');
+
+  // Its types stand by themselves: those of pg and ws come with it.
+  await writeFile(
+    join(folder, 'main.ts'),
+    `import { service } from 'bosun';
+     import { HttpService } from 'bosun/services/http';
+     import { PostgresService } from 'bosun/services/postgres';
+     import { WebSocketService } from 'bosun/services/websocket';
+     class Api extends HttpService.extend({ database: service(PostgresService) }) {
+       protected override createApplication() {
+         return { fetch: async () => Response.json((await this.options.database.query<{ n: number }>('')).rows[0]?.n) };
+       }
+     }
+     class Rooms extends WebSocketService {}
+     const database = new PostgresService({ url: 'embedded' });
+     new Rooms({ server: new Api({ database }) });
+     // @ts-expect-error the query's rows are typed
+     export const text: string | undefined = (await database.query<{ n: number }>('')).rows[0]?.n;`,
+  );
+  const options = ['--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2024', '--types', 'node'];
+  await run(
+    process.execPath,
+    [join(root, 'node_modules/.bin/tsc'), ...options, '--lib', 'es2024,esnext.disposable', 'main.ts'],
+    {
+      cwd: folder,
+    },
+  );
 }, 180_000);
