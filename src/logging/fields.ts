@@ -14,7 +14,8 @@ const fieldsInScope = new AsyncLocalStorage<LogFields>();
  * ```
  */
 export function withLogFields<Result>(fields: LogFields, fn: () => Result): Result {
-  return fieldsInScope.run({ ...fieldsInScope.getStore(), ...fields }, fn);
+  const outer = fieldsInScope.getStore();
+  return fieldsInScope.run(outer === undefined ? fields : { ...outer, ...fields }, fn);
 }
 
 /** The fields that `withLogFields` has set around the caller. */
