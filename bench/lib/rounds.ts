@@ -17,7 +17,8 @@ export interface Sample {
 
 /**
  * Loads the peers in turn, one slice each per round, so that what disturbs the machine disturbs all of them
- * alike. The first round warms up and does not count.
+ * alike; every other round goes the other way round, as each is disturbed by the one before. The first round
+ * warms up and does not count.
  */
 export async function roundRobin(
   peers: readonly Peer[],
@@ -26,7 +27,7 @@ export async function roundRobin(
 ): Promise<Map<string, Sample[]>> {
   const samples = new Map<string, Sample[]>(peers.map((peer) => [peer.name, []]));
   for (let round = 0; round <= rounds; round++) {
-    for (const peer of peers) {
+    for (const peer of round % 2 === 0 ? peers : [...peers].reverse()) {
       const before = cpuMicros(peer.pid);
       const slice = await load(peer);
       const used = cpuMicros(peer.pid) - before;
