@@ -66,7 +66,7 @@ await timeToReady(cli('examples/catalogue/bosun.yaml'));
 const rows = [
   ["`import 'bosun'`, beyond an empty process", await repeat(timeToImport), '60'],
   [
-    'the reference daemon without its database, to ready',
+    'the reference daemon without its database (a small Fastify app for its API), to ready',
     await repeat(() => timeToReady(cli('bench/servers/no-database.yaml'))),
     '250',
   ],
