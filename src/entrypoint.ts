@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { z } from 'zod';
 import { doneWithin, orAborted } from './abort.ts';
 import { type Clock, systemClock } from './clock.ts';
@@ -98,6 +99,8 @@ export class Entrypoint implements AsyncDisposable {
   /** Aborts when it is to stop; the reason is what `start` rejects with, if it has not ended yet. */
   readonly #stopRequest = new AbortController();
   readonly #force = new AbortController();
+  /** The asynchronous context it was made in: it is stopped there, also when a service asked for it. */
+  readonly #inContext = AsyncLocalStorage.snapshot();
   readonly #errors: Error[] = [];
   /** What went wrong in the shutdown, or in the roll-back of the start. */
   readonly #stopErrors: Error[] = [];
@@ -189,8 +192,7 @@ export class Entrypoint implements AsyncDisposable {
    * @throws {ShutdownError} `ERR_SHUTDOWN`: all stops that failed or had to be forced.
    */
   stop(cause = 'stop()'): Promise<void> {
-    this.#stopped ??= this.#stop(cause, new EntrypointStopped(`the entrypoint was stopped: ${cause}`));
-    return this.#stopped;
+    return this.#stopOnce(cause, new EntrypointStopped(`the entrypoint was stopped: ${cause}`));
   }
 
   /** Skips what a stop under way still waits for: draining ends, what does not stop is forced. */
@@ -275,7 +277,7 @@ export class Entrypoint implements AsyncDisposable {
     const run = new Run(this.#root, this.#host());
     void run.ended.then((end) => {
       if (end.kind === 'failed') this.#fail(end.error);
-      else this.#stopInBackground('every service has ended');
+      else this.stop('every service has ended').catch(() => {});
     });
     await run.start(signal);
     this.#run = run;
@@ -342,13 +344,17 @@ export class Entrypoint implements AsyncDisposable {
       type: this.#phase === 'starting' ? 'entrypoint-start-failed' : 'entrypoint-failed',
       error,
     });
-    this.#stopInBackground(error.message, error);
+    this.#stopOnce(error.message, error).catch(() => {}); // What goes wrong is in the outcome of `closed`.
   }
 
-  #stopInBackground(cause: string, reason?: Error): void {
-    if (reason !== undefined) this.#stopped ??= this.#stop(cause, reason);
-    // What goes wrong is in the outcome of `closed`.
-    this.stop(cause).catch(() => {});
+  #stopOnce(cause: string, reason: Error): Promise<void> {
+    if (this.#stopped === undefined) {
+      // There before the first event, whose listeners may ask for it too.
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#stopped = promise;
+      resolve(this.#inContext(() => this.#stop(cause, reason)));
+    }
+    return this.#stopped;
   }
 
   /** @throws {HookForcedError} `ERR_HOOK_FORCED`; what the hook throws. */
@@ -430,7 +436,7 @@ export class Entrypoint implements AsyncDisposable {
     return {
       onStopSignal: (signal) => {
         this.#signals += 1;
-        if (this.#signals === 1) this.#stopInBackground(signal);
+        if (this.#signals === 1) this.stop(signal).catch(() => {});
         else if (this.#signals === 2) this.abort(`second ${signal}`).catch(() => {});
         else this.#finish(128 + signalNumbers[signal]);
       },

@@ -15,6 +15,7 @@ import {
 } from 'bosun';
 import { settle } from 'bosun/testing';
 import { describe, expect, test } from 'vitest';
+import { runOf } from '../src/supervisor/run.ts';
 import { Bench, barrier, fails, hang, Probe } from './support/probe.ts';
 
 describe('start', () => {
@@ -341,6 +342,24 @@ describe('stop', () => {
     expect(bench.daemon.stop()).toBe(first);
     expect(a.stops).toHaveLength(1);
     expect(a.stops[0]).toMatchObject({ kind: 'shutdown', error: undefined });
+  });
+
+  test('a listener may ask for it as well, and a service: it is one stop, in the context of the daemon', async () => {
+    const owners: unknown[] = [];
+    const a = new Probe(
+      'a',
+      {},
+      { start: ({ spawn }) => spawn('work', () => void bench.daemon.stop('by a service')) },
+    );
+    const bench: Bench = new Bench([a], { hooks: { postStop: () => void owners.push(runOf()) } });
+    bench.daemon.on('entrypoint-stopping', () => void bench.daemon.stop('by a listener'));
+    await bench.daemon.start().catch(() => {});
+    await bench.daemon.closed;
+    expect(bench.events.filter(({ type }) => type === 'entrypoint-stopping')).toMatchObject([
+      { cause: 'by a service' },
+    ]);
+    expect(a.stops).toHaveLength(1);
+    expect(owners).toEqual([undefined]);
   });
 
   test('one failing and one hanging stop harm no other, and both are reported by name with what held them', async () => {

@@ -1,6 +1,7 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
+import { onTestFinished } from 'vitest';
 
 const fixtures = new URL('../process/fixtures/', import.meta.url);
 
@@ -26,6 +27,8 @@ export class Child implements AsyncDisposable {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#process = child;
+    // Also when the test has run out of time in the middle of the block.
+    onTestFinished(() => void child.kill('SIGKILL'));
     child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
       this.#stdout += chunk;
       for (const watch of [...this.#watchers]) watch();
