@@ -15,6 +15,7 @@ await build({
   absWorkingDir: root,
   entryPoints: [
     'src/index.ts',
+    'src/policy/index.ts',
     'src/testing/index.ts',
     'src/cli/main.ts',
     ...globSync('src/services/*.ts', { cwd: root }),

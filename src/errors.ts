@@ -269,6 +269,17 @@ export class StrayError extends BosunError {
   }
 }
 
+/** The time that the caller had given has passed: see `withDeadline`. Never retried by a policy. */
+export class DeadlineError extends BosunError {
+  readonly code = 'ERR_DEADLINE';
+  readonly limitMs: number;
+
+  constructor(limitMs: number) {
+    super(`the deadline of ${limitMs} ms has passed`);
+    this.limitMs = limitMs;
+  }
+}
+
 /** A context key was not set within the waiter's time. */
 export class ContextTimeoutError extends BosunError {
   readonly code = 'ERR_CONTEXT_TIMEOUT';

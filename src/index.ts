@@ -1,3 +1,4 @@
+export { currentSignal, type DeadlineOptions, remainingMs, withDeadline } from './call.ts';
 export type { Clock, Timer } from './clock.ts';
 export { systemClock } from './clock.ts';
 export type { Context, ContextGetOptions, ContextValues } from './context.ts';

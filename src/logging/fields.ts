@@ -1,9 +1,7 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
+import { surroundings } from '../call.ts';
 
 /** Fields of a log line: `{ reqId: '7f3a', traceId: '4bf9…' }`. */
 export type LogFields = Readonly<Record<string, unknown>>;
-
-const fieldsInScope = new AsyncLocalStorage<LogFields>();
 
 /**
  * Calls `fn`; every line logged by it, and by whatever it awaits or starts, carries `fields`. Nested calls add
@@ -14,9 +12,10 @@ const fieldsInScope = new AsyncLocalStorage<LogFields>();
  * ```
  */
 export function withLogFields<Result>(fields: LogFields, fn: () => Result): Result {
-  const outer = fieldsInScope.getStore();
-  return fieldsInScope.run(outer === undefined ? fields : { ...outer, ...fields }, fn);
+  const outer = surroundings.getStore();
+  const all = outer?.fields === undefined ? fields : { ...outer.fields, ...fields };
+  return surroundings.run({ call: outer?.call, fields: all }, fn);
 }
 
 /** The fields that `withLogFields` has set around the caller. */
-export const logFields = (): LogFields | undefined => fieldsInScope.getStore();
+export const logFields = (): LogFields | undefined => surroundings.getStore()?.fields;

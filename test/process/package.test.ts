@@ -34,7 +34,7 @@ test('installed into an empty project, every subpath imports and the command run
     .map((entry) => `bosun/services/${entry.name.replace(/\.js$/, '')}`);
   expect(services).toContain('bosun/services/http');
   await writeFile(join(folder, 'package.json'), JSON.stringify({ private: true, type: 'module' }));
-  const imports = ['bosun', 'bosun/testing', ...services];
+  const imports = ['bosun', 'bosun/policy', 'bosun/testing', ...services];
   await writeFile(
     join(folder, 'main.js'),
     `for (const path of ${JSON.stringify(imports)}) {

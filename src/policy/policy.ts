@@ -1,0 +1,28 @@
+/** What every policy is: a wrapper of functions, a decorator of methods. */
+
+/** What wraps a call that can fail, hang or come too often. */
+export interface Policy {
+  /**
+   * Wraps a function: `const get = policy(fetchPrice)`; or, as a TC39 decorator, a method: `@policy`. `this`,
+   * arguments and types stay; the result is a promise.
+   *
+   * A caller that passes an `AbortSignal` as the last argument is let go as soon as it aborts, with its reason;
+   * the function receives in its place the signal of the attempt, which aborts with that one too. Without one,
+   * `currentSignal()` is that of the attempt.
+   */
+  <This, Args extends unknown[], Result>(
+    fn: (this: This, ...args: Args) => Result | PromiseLike<Result>,
+    context?: ClassMethodDecoratorContext,
+  ): (this: This, ...args: Args) => Promise<Result>;
+  /** Calls `work` once under the policy, and hands it the attempt's signal. */
+  run<Result>(
+    work: (signal: AbortSignal) => Result | PromiseLike<Result>,
+    options?: { readonly signal?: AbortSignal },
+  ): Promise<Result>;
+}
+
+/** Options that every policy has. */
+export interface PolicyOptions {
+  /** Names its statistics: see `policyStatistics()`. Policies of one kind and name share them. */
+  readonly name?: string;
+}
