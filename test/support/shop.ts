@@ -1,79 +1,124 @@
-import { type Scope, service, withDeadline } from 'bosun';
+import { type Entrypoint, entrypoint, service } from 'bosun';
 import { HttpService } from 'bosun/services/http';
 import { PostgresService } from 'bosun/services/postgres';
 import Fastify from 'fastify';
+import { Load } from './load.ts';
+import { type MortalPostgres, startMortalPostgres } from './mortal-postgres.ts';
+import { until } from './postgres.ts';
 
-/** Every request's deadline. */
+/** How long a request may take. */
 export const DEADLINE_MS = 1_000;
+/** What a busy machine may add. */
+export const ROOM_MS = 1_500;
+const CLIENTS = 8;
+const POOL_SIZE = 4;
 
-export const BRANDS = Array.from({ length: 50 }, (_, i) => ({
+export const brands = Array.from({ length: 50 }, (_, i) => ({
   brand_id: i + 1,
   brand_name: `Brand ${i + 1}`,
 }));
-export const ACCOUNTS = 4;
 
-export const TABLES = `
+const TABLES = `
   CREATE TABLE brand (brand_id integer PRIMARY KEY, brand_name text NOT NULL);
   CREATE TABLE product (
     product_id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     product_name text NOT NULL,
     brand_id integer NOT NULL REFERENCES brand
   );
-  CREATE TABLE account (account_id integer PRIMARY KEY, balance integer NOT NULL);
-  INSERT INTO brand SELECT i, 'Brand ' || i FROM generate_series(1, ${BRANDS.length}) AS i;
-  INSERT INTO account SELECT i, 0 FROM generate_series(1, ${ACCOUNTS}) AS i;
+  INSERT INTO brand SELECT i, 'Brand ' || i FROM generate_series(1, ${brands.length}) AS i;
 `;
 
-/** A small HTTP API as they are written: reads, a write in a transaction, and one that conflicts. */
-export class Shop extends HttpService.extend({ database: service(PostgresService) }) {
-  protected override createApplication(_scope: Scope) {
+/** A small HTTP API as they are written: reads, and a write in a transaction. */
+class Shop extends HttpService.extend({ database: service(PostgresService) }) {
+  protected override createApplication() {
     const { database } = this.options;
     const app = Fastify();
-    app.get('/brands', () =>
-      withDeadline(DEADLINE_MS, async () => {
-        const { rows } = await database.query({
-          name: 'brands',
-          text: 'SELECT brand_id, brand_name FROM brand ORDER BY brand_id',
-        });
-        return rows;
-      }),
-    );
-    app.get<{ Params: { id: string } }>('/brands/:id', (request) =>
-      withDeadline(DEADLINE_MS, async () => {
-        const { rows } = await database.query(
-          { name: 'brand', text: 'SELECT brand_id, brand_name FROM brand WHERE brand_id = $1' },
-          [request.params.id],
-        );
-        return rows[0];
-      }),
-    );
-    app.post<{ Body: { product_name: string } }>('/product', (request, reply) =>
-      withDeadline(DEADLINE_MS, async () => {
-        const { product_name } = request.body;
-        await database.transaction(async (client) => {
-          await client.query({
-            name: 'add-product',
-            text: 'INSERT INTO product (product_name, brand_id) VALUES ($1, 1 + length($1) % 50)',
-            values: [product_name],
-          });
-        });
-        reply.code(201);
-        return { product_name };
-      }),
-    );
-    app.post<{ Body: { from: number; to: number } }>('/transfer', (request) =>
-      withDeadline(10_000, async () => {
-        const { from, to } = request.body;
-        const balance = async (id: number, by: number) => {
-          const { rows } = await database.query<{ balance: number }>(
-            'SELECT balance FROM account WHERE account_id = $1',
-            [id],
-          );
-          return (rows[0]?.balance ?? Number.NaN) + by;
-        };
-        return { from: await balance(from, -1), to: await balance(to, 1) };
-      }),
-    );
+    app.get('/brands', async () => {
+      const text = 'SELECT brand_id, brand_name FROM brand ORDER BY brand_id';
+      return (await database.query({ name: 'brands', text })).rows;
+    });
+    app.get<{ Params: { id: string } }>('/brands/:id', async ({ params }) => {
+      const text = 'SELECT brand_id, brand_name FROM brand WHERE brand_id = $1';
+      return (await database.query({ name: 'brand', text }, [params.id])).rows[0];
+    });
+    app.post<{ Body: { product_name: string } }>('/product', async ({ body }, reply) => {
+      const text = 'INSERT INTO product (product_name, brand_id) VALUES ($1, $2)';
+      await database.transaction(async (client) => {
+        await client.query({ name: 'add-product', text }, [body.product_name, 1]);
+      });
+      return reply.code(201).send(body);
+    });
     return app;
   }
+}
+
+/** A database that holds the shop's tables. */
+export async function startShopDatabase(
+  settings?: Readonly<Record<string, string>>,
+): Promise<MortalPostgres> {
+  const postgres = await startMortalPostgres(settings);
+  await postgres.query(TABLES);
+  return postgres;
+}
+
+/** A daemon that serves the shop, with clients at work. */
+export interface ShopUnderLoad extends AsyncDisposable {
+  readonly daemon: Entrypoint;
+  readonly database: PostgresService;
+  readonly load: Load;
+  /** Resolves when so many answers in a row were successful. */
+  healthy(): Promise<void>;
+}
+
+let shops = 0;
+let products = 0;
+
+export async function openShop(postgres: MortalPostgres, port = postgres.port): Promise<ShopUnderLoad> {
+  shops += 1;
+  const database = new PostgresService({
+    name: `database-${shops}`,
+    url: postgres.url.replace(`:${postgres.port}/`, `:${port}/`),
+    poolSize: POOL_SIZE,
+    connectTimeoutMs: 500,
+  });
+  const shop = new Shop({ database, port: 0, deadlineMs: DEADLINE_MS });
+  const daemon = await entrypoint([database, shop], { log: { level: 'silent' }, ownsProcess: false });
+  const [origin = ''] = shop.addresses;
+  let turn = 0;
+  const load = new Load(origin, CLIENTS, DEADLINE_MS + ROOM_MS, () => {
+    turn += 1;
+    if (turn % 3 === 0) return { method: 'GET', path: '/brands' };
+    if (turn % 3 === 1) return { method: 'GET', path: `/brands/${1 + (turn % brands.length)}` };
+    products += 1;
+    const name = `product ${products}`;
+    return { method: 'POST', path: '/product', body: { product_name: name }, name };
+  });
+  return {
+    daemon,
+    database,
+    load,
+    async healthy() {
+      await load.until((answers) => answers.length >= 60 && answers.slice(-60).every(succeeded));
+    },
+    async [Symbol.asyncDispose]() {
+      await load.stop();
+      await daemon[Symbol.asyncDispose]();
+    },
+  };
+}
+
+const succeeded = ({ status }: { readonly status: number }) => status === 200 || status === 201;
+
+/** How many connections the database has from a service. */
+export async function connectionsOf(postgres: MortalPostgres, { name }: PostgresService): Promise<number> {
+  const { rows } = await postgres.query(
+    'SELECT count(*)::int AS count FROM pg_stat_activity WHERE application_name = $1',
+    [`bosun-${name}`],
+  );
+  return rows[0].count;
+}
+
+/** Resolves when a service has as many connections as its pool is large. */
+export async function poolIsFull(postgres: MortalPostgres, database: PostgresService): Promise<void> {
+  await until(async () => (await connectionsOf(postgres, database)) === POOL_SIZE);
 }
