@@ -44,18 +44,25 @@ export class Load {
     this.#clients = Array.from({ length: clients }, () => this.#client());
   }
 
-  /** Resolves when the answers since now fulfil the condition. */
-  async until(condition: (answers: readonly Answer[]) => boolean): Promise<readonly Answer[]> {
+  /** Resolves when the answers since now fulfil the condition; rejects when that takes longer than `limitMs`. */
+  async until(condition: (answers: readonly Answer[]) => boolean, limitMs = 8_000): Promise<void> {
     const from = this.answers.length;
-    const { promise, resolve } = Promise.withResolvers<readonly Answer[]>();
-    const watch = () => {
-      const since = this.answers.slice(from);
-      if (!condition(since)) return;
-      this.#watchers.delete(watch);
-      resolve(since);
-    };
-    this.#watchers.add(watch);
-    return await promise;
+    await new Promise<void>((resolve, reject) => {
+      const watch = () => {
+        const since = this.answers.slice(from);
+        if (condition(since)) end(resolve);
+      };
+      const end = (settle: () => void) => {
+        clearTimeout(timer);
+        this.#watchers.delete(watch);
+        settle();
+      };
+      const timer = setTimeout(() => {
+        const last = this.answers.slice(from).slice(-3);
+        end(() => reject(new Error(`not within ${limitMs} ms; the last answers: ${JSON.stringify(last)}`)));
+      }, limitMs);
+      this.#watchers.add(watch);
+    });
   }
 
   /** Lets the requests under way end. */

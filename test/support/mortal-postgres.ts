@@ -1,4 +1,5 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { systemClock } from 'bosun';
 import { freePort } from 'bosun/testing';
 import pg from 'pg';
@@ -10,6 +11,8 @@ import { temporaryFolder } from './postgres.ts';
 export interface MortalPostgres extends AsyncDisposable {
   readonly port: number;
   readonly url: string;
+  /** The user whom its files belong to. */
+  readonly uid: number;
   /** Runs a query on a connection of its own. */
   query(text: string, values?: unknown[]): Promise<pg.QueryResult>;
   /** kill -9, as by the system when memory runs out; resolves when all its processes are gone. */
@@ -37,6 +40,7 @@ export async function startMortalPostgres(
       settings: { fsync: 'off', full_page_writes: 'off', port: String(port), ...settings },
     });
   let server: EmbeddedServer = await launch();
+  const { uid } = await stat(join(folder.path, 'cluster'));
   let frozen: readonly number[] = [];
   const { user, password, database } = server;
   const url = `postgres://${user}:${password}@127.0.0.1:${port}/${database}`;
@@ -56,6 +60,7 @@ export async function startMortalPostgres(
   return {
     port,
     url,
+    uid,
     query: (text, values) => admin.query(text, values),
     async kill() {
       const { exited } = server;
@@ -91,9 +96,9 @@ async function childrenOf(parent: number): Promise<number[]> {
   const pids = (await readdir('/proc')).map(Number).filter((pid) => pid > 0);
   const parents = await Promise.all(
     pids.map(async (pid) => {
-      const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
+      const status = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
       // The name, in brackets, may hold anything; the state and the parent follow it.
-      return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+      return Number(status.slice(status.lastIndexOf(')') + 2).split(' ')[1]);
     }),
   );
   return pids.filter((_, i) => parents[i] === parent);
