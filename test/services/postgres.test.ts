@@ -388,10 +388,15 @@ describe('a database that is lost', () => {
     await proxy.cut();
     const detail = `postgres at 127.0.0.1:${proxy.port}/postgres: connection refused`;
     await until(async () => (await database.health()).detail === detail);
-    await expect(database.query('SELECT 1')).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+    await expect(database.query('SELECT 1')).rejects.toMatchObject({
+      code: 'ERR_POSTGRES_UNAVAILABLE',
+      retryAfterMs: 1_000,
+      statement: undefined,
+      cause: { code: 'ECONNREFUSED' },
+    });
     expect(daemon.services[0]?.state.status).toBe('running');
     await proxy.accept();
-    expect(await database.health()).toEqual({ ok: true });
+    await until(async () => (await database.health()).ok);
     expect((await database.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
   });
 
@@ -410,7 +415,9 @@ describe('a database that is lost', () => {
   it('rejects the query under way on a connection that is killed', async () => {
     const database = service({ poolSize: 1 });
     await using _daemon = await entrypoint([database], quiet);
-    const slow = expect(database.query('SELECT pg_sleep(600)')).rejects.toMatchObject({ code: '57P01' });
+    const slow = expect(
+      database.query({ text: 'SELECT pg_sleep(600)', idempotent: false }),
+    ).rejects.toMatchObject({ code: '57P01' });
     await until(async () => {
       const { rowCount } = await server.query(
         "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND application_name = $1",
