@@ -132,7 +132,7 @@ export class PostgresService extends PostgresOptions implements Queryable {
   async query(query: string | PostgresQuery, values?: readonly unknown[]): Promise<unknown> {
     const { session, retries } = this.#run;
     const by = { label: typeof query === 'string' ? query : (query.name ?? query.text), trace: undefined };
-    return await asQuery(session, query, (call) =>
+    return await asQuery(session, query, false, (call) =>
       retries.run(() => this.#borrow(by, call, (lease) => lease.send(query, values, call)), call),
     );
   }

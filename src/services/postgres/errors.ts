@@ -91,16 +91,19 @@ export class PoolExhaustedError extends BosunError {
   }
 }
 
-/** A query took longer than its `timeoutMs`. It was cancelled; whether it had been done is not known. */
+/** A query took longer than its `timeoutMs`. It was cancelled; it may have been done all the same. */
 export class QueryTimeoutError extends BosunError {
   readonly code = 'ERR_POSTGRES_QUERY_TIMEOUT';
   readonly statement: string;
   readonly timeoutMs: number;
+  /** When it is worth another try, in ms. `undefined` when that might do it twice. */
+  readonly retryAfterMs: number | undefined;
 
-  constructor(statement: string, timeoutMs: number) {
+  constructor(statement: string, timeoutMs: number, retryAfterMs: number | undefined) {
     super(`the query ${statement} took longer than ${timeoutMs} ms`);
     this.statement = statement;
     this.timeoutMs = timeoutMs;
+    this.retryAfterMs = retryAfterMs;
   }
 }
 

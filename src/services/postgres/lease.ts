@@ -7,7 +7,7 @@ import type { Connection } from './connection.ts';
 import { PostgresClientReleasedError, PostgresUnavailableError } from './errors.ts';
 import { describeFailure, dress, kindOf, LOST_RETRY_AFTER_MS } from './failures.ts';
 import { asQuery, type Session } from './session.ts';
-import { describeStatement, endsTransaction, isRead } from './statement.ts';
+import { canBeRepeated, describeStatement } from './statement.ts';
 
 /** How long the server may take to read a request to cancel, and then the query to end. */
 const CANCEL_MS = 1_000;
@@ -53,7 +53,7 @@ export class Lease implements PostgresClient {
     values?: readonly unknown[],
   ): Promise<pg.QueryArrayResult<Row>>;
   async query(query: string | PostgresQuery, values?: readonly unknown[]): Promise<unknown> {
-    return await asQuery(this.#session, query, (call) => this.send(query, values, call));
+    return await asQuery(this.#session, query, this.#inTransaction, (call) => this.send(query, values, call));
   }
 
   /** Sends a query as part of a call. */
@@ -99,15 +99,11 @@ export class Lease implements PostgresClient {
     this.#ended = true;
     for (const wake of this.#turns.splice(0)) wake();
     if (this.#rawTaken && abandoned) return false;
-    if (this.#cleaning !== undefined) return this.#cleaning.then((clean) => clean && this.#idle);
+    if (this.#cleaning !== undefined) return this.#cleaning.then((clean) => clean && !this.#inTransaction);
     if (this.#busy || this.#unfit || this.#connection.lost !== undefined) return false;
     // The server tells an error before the state of the transaction after it; an empty query waits for that.
-    if (this.#unsettled || this.#rawTaken) return this.#answers().then((fit) => fit && this.#idle);
-    return this.#idle;
-  }
-
-  get #idle(): boolean {
-    return this.#connection.client.getTransactionStatus() === 'I';
+    if (this.#unsettled || this.#rawTaken) return this.#answers().then((fit) => fit && !this.#inTransaction);
+    return !this.#inTransaction;
   }
 
   #check(): void {
@@ -207,7 +203,8 @@ export class Lease implements PostgresClient {
     const statement = describeStatement(query);
     const kind = kindOf(error);
     if (kind === 'lost' || kind === 'refused') this.#unfit = true;
-    const retryAfterMs = kind === 'lost' && this.#canBeRepeated(query) ? LOST_RETRY_AFTER_MS : undefined;
+    const retryAfterMs =
+      kind === 'lost' && canBeRepeated(query, this.#inTransaction) ? LOST_RETRY_AFTER_MS : undefined;
     if (error instanceof pg.DatabaseError) {
       // The server ends the connection after a FATAL error; until then the client looks alive.
       if (error.severity !== 'ERROR') this.#unfit = true;
@@ -226,11 +223,8 @@ export class Lease implements PostgresClient {
     return error;
   }
 
-  /** Whether nothing of it can have lasted, or it does not matter if it has. */
-  #canBeRepeated(query: string | PostgresQuery): boolean {
-    const { text, idempotent = isRead(text) } =
-      typeof query === 'string' ? ({ text: query } as PostgresQuery) : query;
-    const inTransaction = ['T', 'E'].includes(this.#connection.client.getTransactionStatus() ?? '');
-    return idempotent || (inTransaction && !endsTransaction(text));
+  /** As the last answer of the server told. */
+  get #inTransaction(): boolean {
+    return this.#connection.client.getTransactionStatus() !== 'I';
   }
 }

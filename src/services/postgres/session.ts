@@ -3,8 +3,8 @@ import { Call, currentCall } from '../../call.ts';
 import type { Clock } from '../../clock.ts';
 import type { CallLimits, PostgresQuery } from './client.ts';
 import { QueryTimeoutError } from './errors.ts';
-import { codeOf } from './failures.ts';
-import { describeStatement, type StatementNames } from './statement.ts';
+import { codeOf, DOWN_RETRY_AFTER_MS } from './failures.ts';
+import { canBeRepeated, describeStatement, type StatementNames } from './statement.ts';
 import type { Counters } from './statistics.ts';
 
 /** What all queries of one run of the service share. @internal */
@@ -53,6 +53,7 @@ const NO_LIMITS: CallLimits = {};
 export async function asQuery<Result>(
   session: Session,
   query: string | PostgresQuery,
+  inTransaction: boolean,
   work: (call: Call) => Promise<Result>,
 ): Promise<Result> {
   const { clock, queryTimeoutMs, names, counters } = session;
@@ -64,7 +65,10 @@ export async function asQuery<Result>(
     call = new LimitedCall(
       limits.timeoutMs === undefined ? { ...limits, timeoutMs: queryTimeoutMs } : limits,
       clock,
-      (limitMs) => new QueryTimeoutError(describeStatement(query), limitMs),
+      (limitMs) => {
+        const retryAfterMs = canBeRepeated(query, inTransaction) ? DOWN_RETRY_AFTER_MS : undefined;
+        return new QueryTimeoutError(describeStatement(query), limitMs, retryAfterMs);
+      },
     );
     return await work(call);
   } catch (error) {

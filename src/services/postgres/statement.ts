@@ -19,12 +19,19 @@ const WRITES =
   /\b(into|nextval|setval|set_config|pg_notify|pg_\w*advisory\w*|pg_(terminate|cancel)_backend|lo_\w+|dblink\w*)\b/i;
 
 /** Whether a statement only reads, as far as its text tells: a function that it calls may write all the same. */
-export function isRead(text: string): boolean {
+function isRead(text: string): boolean {
   return READ.test(text) && !WRITES.test(text) && !text.trimEnd().slice(0, -1).includes(';');
 }
 
-/** Whether a statement that runs inside a transaction could make it last. */
-export const endsTransaction = (text: string) => /\b(commit|end|prepare)\b/i.test(text);
+/** What could make that last which was done inside a transaction. */
+const ENDS_TRANSACTION = /\b(commit|end|prepare)\b/i;
+
+/** Whether it does not matter if a query is done twice, or nothing of it can last when its connection is lost. */
+export function canBeRepeated(query: string | PostgresQuery, inTransaction: boolean): boolean {
+  const text = typeof query === 'string' ? query : query.text;
+  const idempotent = typeof query === 'string' ? undefined : query.idempotent;
+  return (idempotent ?? isRead(text)) || (inTransaction && !ENDS_TRANSACTION.test(text));
+}
 
 /** The prepared statements of a service: one text for each name. */
 export class StatementNames {

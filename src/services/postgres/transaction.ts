@@ -210,7 +210,7 @@ export class Transaction extends Level implements PostgresTransaction {
   }
 
   async send(query: string | PostgresQuery, values?: readonly unknown[]): Promise<unknown> {
-    return await asQuery(this.#session, query, async (call) => {
+    return await asQuery(this.#session, query, true, async (call) => {
       const onAbort = (reason: unknown) => call.abort(reason);
       this.#call.onAbort(onAbort);
       try {
@@ -286,7 +286,7 @@ export class Transaction extends Level implements PostgresTransaction {
   /** Sends it whatever has become of the caller. */
   async #detached(text: string, limitMs: number): Promise<pg.QueryResult> {
     const { clock } = this.#session;
-    const onLimit = () => new QueryTimeoutError(text, limitMs);
+    const onLimit = () => new QueryTimeoutError(text, limitMs, undefined);
     const call = new Call({ limitMs, clock, onLimit });
     try {
       return (await this.lease.send(text, undefined, call)) as pg.QueryResult;
