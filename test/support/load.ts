@@ -69,7 +69,7 @@ export class Load {
   async stop(): Promise<void> {
     this.#stop.abort();
     await Promise.all(this.#clients);
-    await this.#agent.close();
+    if (!this.#agent.closed) await this.#agent.close();
   }
 
   async #client(): Promise<void> {

@@ -4,14 +4,13 @@ import { PostgresService } from 'bosun/services/postgres';
 import Fastify from 'fastify';
 import { Load } from './load.ts';
 import { type MortalPostgres, startMortalPostgres } from './mortal-postgres.ts';
-import { until } from './postgres.ts';
 
 /** How long a request may take. */
 export const DEADLINE_MS = 1_000;
 /** What a busy machine may add. */
 export const ROOM_MS = 1_500;
 const CLIENTS = 8;
-const POOL_SIZE = 4;
+export const POOL_SIZE = 4;
 
 export const brands = Array.from({ length: 50 }, (_, i) => ({
   brand_id: i + 1,
@@ -30,9 +29,17 @@ const TABLES = `
 
 /** A small HTTP API as they are written: reads, and a write in a transaction. */
 class Shop extends HttpService.extend({ database: service(PostgresService) }) {
+  /** How often requests have failed, by the code of the error. */
+  readonly failures = new Map<string, number>();
+
   protected override createApplication() {
     const { database } = this.options;
     const app = Fastify();
+    app.addHook('onError', (_request, _reply, error, done) => {
+      const code = error.code ?? error.message;
+      this.failures.set(code, (this.failures.get(code) ?? 0) + 1);
+      done();
+    });
     app.get('/brands', async () => {
       const text = 'SELECT brand_id, brand_name FROM brand ORDER BY brand_id';
       return (await database.query({ name: 'brands', text })).rows;
@@ -65,7 +72,10 @@ export async function startShopDatabase(
 export interface ShopUnderLoad extends AsyncDisposable {
   readonly daemon: Entrypoint;
   readonly database: PostgresService;
+  readonly address: string;
   readonly load: Load;
+  /** How often requests have failed, by the code of the error. */
+  readonly failures: ReadonlyMap<string, number>;
   /** Resolves when so many answers in a row were successful. */
   healthy(): Promise<void>;
 }
@@ -83,9 +93,9 @@ export async function openShop(postgres: MortalPostgres, port = postgres.port): 
   });
   const shop = new Shop({ database, port: 0, deadlineMs: DEADLINE_MS });
   const daemon = await entrypoint([database, shop], { log: { level: 'silent' }, ownsProcess: false });
-  const [origin = ''] = shop.addresses;
+  const [address = ''] = shop.addresses;
   let turn = 0;
-  const load = new Load(origin, CLIENTS, DEADLINE_MS + ROOM_MS, () => {
+  const load = new Load(address, CLIENTS, DEADLINE_MS + ROOM_MS, () => {
     turn += 1;
     if (turn % 3 === 0) return { method: 'GET', path: '/brands' };
     if (turn % 3 === 1) return { method: 'GET', path: `/brands/${1 + (turn % brands.length)}` };
@@ -96,7 +106,9 @@ export async function openShop(postgres: MortalPostgres, port = postgres.port): 
   return {
     daemon,
     database,
+    address,
     load,
+    failures: shop.failures,
     async healthy() {
       await load.until((answers) => answers.length >= 60 && answers.slice(-60).every(succeeded));
     },
@@ -108,17 +120,3 @@ export async function openShop(postgres: MortalPostgres, port = postgres.port): 
 }
 
 const succeeded = ({ status }: { readonly status: number }) => status === 200 || status === 201;
-
-/** How many connections the database has from a service. */
-export async function connectionsOf(postgres: MortalPostgres, { name }: PostgresService): Promise<number> {
-  const { rows } = await postgres.query(
-    'SELECT count(*)::int AS count FROM pg_stat_activity WHERE application_name = $1',
-    [`bosun-${name}`],
-  );
-  return rows[0].count;
-}
-
-/** Resolves when a service has as many connections as its pool is large. */
-export async function poolIsFull(postgres: MortalPostgres, database: PostgresService): Promise<void> {
-  await until(async () => (await connectionsOf(postgres, database)) === POOL_SIZE);
-}
