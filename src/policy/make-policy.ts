@@ -92,7 +92,7 @@ export function policyOf(execute: Execution): Policy {
 }
 
 /**
- * Calls once, as part of `call`, and rejects with its reason as soon as that is to end. What comes of the work
+ * Calls once, as part of `call`, which is open, and rejects with its reason as soon as that is to end. What comes of the work
  * then is ignored. @internal
  */
 export function attemptIn<Result>(
@@ -100,7 +100,6 @@ export function attemptIn<Result>(
   attempt: Attempt<Result>,
 ): Result | PromiseLike<Result> {
   if (call === undefined) return attempt(call);
-  call.throwIfAborted();
   const result = attempt(call);
   return isPromiseLike(result) ? orEnded(result, call) : result;
 }

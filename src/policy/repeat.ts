@@ -71,6 +71,7 @@ export function repeating(kind: 'backoff' | 'retry', options: Repetition): Polic
   const onDeadline = () => new TimeoutError('the call with all its attempts', deadlineMs);
   return makePolicy(kind, options, async (attempt, caller, clock) => {
     if (attemptTimeoutMs === 0) throw attemptTimeout(0);
+    if (deadlineMs === 0) throw onDeadline();
     budget?.deposit();
     const total =
       deadlineMs === Number.POSITIVE_INFINITY
@@ -152,6 +153,7 @@ async function tryAgain<Result>(
     return await pRetry(
       async (tries) => {
         if (tries === 1) throw failed(firstError);
+        total?.throwIfAborted();
         try {
           return await tryOnce();
         } catch (error) {

@@ -25,6 +25,7 @@ export function timeout(ms: number, options: PolicyOptions = {}): Policy {
   const { ms: limitMs, ...parts } = parseOptions('timeout', schema, { ...options, ms });
   const onLimit = () => new TimeoutError('the call', limitMs);
   return makePolicy('timeout', parts, async (attempt, caller, clock) => {
+    if (limitMs === 0) throw onLimit();
     const call = new Call({ parent: caller, limitMs, clock, onLimit });
     try {
       return await attemptIn(call, attempt);
