@@ -32,6 +32,7 @@ export class Call {
   readonly #endsAt: number;
   readonly #onLimit: (limitMs: number) => unknown;
   #listeners: Set<AbortListener> | undefined;
+  #onParentAbort: AbortListener | undefined;
   #timer: Timer | undefined;
   #controller: AbortController | undefined;
   #state: 'open' | 'ended' | 'aborted' = 'open';
@@ -81,14 +82,8 @@ export class Call {
 
   /** Calls the listener when the call is to end: now, if it is already. */
   onAbort(listener: AbortListener): void {
-    if (this.aborted) {
-      listener(this.#reason);
-      return;
-    }
-    if (this.#state === 'ended') return;
-    this.#listeners ??= new Set();
-    this.#listeners.add(listener);
-    if (this.#listeners.size === 1) this.#watch();
+    this.#listen(listener);
+    this.#setTimer();
   }
 
   offAbort(listener: AbortListener): void {
@@ -100,9 +95,8 @@ export class Call {
     if (this.#state !== 'open') return;
     this.#state = 'aborted';
     this.#reason = reason;
-    this.#unwatch();
     const listeners = this.#listeners;
-    this.#listeners = undefined;
+    this.#unwatch();
     if (listeners !== undefined) for (const listener of listeners) listener(reason);
   }
 
@@ -111,10 +105,7 @@ export class Call {
     if (this.#state !== 'open') return;
     this.#state = 'ended';
     this.#unwatch();
-    this.#listeners = undefined;
   }
-
-  readonly #onParentAbort = (reason: unknown) => this.abort(reason);
 
   #check(): void {
     if (this.#endsAt !== Number.POSITIVE_INFINITY && this.clock.now() >= this.#endsAt) {
@@ -124,18 +115,54 @@ export class Call {
     }
   }
 
-  #watch(): void {
-    if (this.#endsAt !== Number.POSITIVE_INFINITY) {
-      const expire = () => this.abort(this.#onLimit(this.#limitMs));
-      this.#timer = this.clock.setTimer(expire, this.#endsAt - this.clock.now());
+  /** Its end is found out by who listens, or by a timer of theirs. */
+  #listen(listener: AbortListener): void {
+    if (this.#state === 'aborted') listener(this.#reason);
+    if (this.#state !== 'open') return;
+    if (this.#listeners === undefined) {
+      this.#listeners = new Set([listener]);
+      if (this.#parent !== undefined) this.#follow(this.#parent);
+    } else {
+      this.#listeners.add(listener);
     }
-    this.#parent?.onAbort(this.#onParentAbort);
+  }
+
+  #follow(parent: Call): void {
+    this.#onParentAbort = (reason) => this.abort(reason);
+    // One timer, that of the innermost call, is enough for all that one clock measures.
+    if (parent.clock === this.clock) parent.#listen(this.#onParentAbort);
+    else parent.onAbort(this.#onParentAbort);
+  }
+
+  #setTimer(): void {
+    if (this.#state !== 'open' || this.#timer !== undefined) return;
+    const dueAt = this.#dueAt();
+    if (dueAt === Number.POSITIVE_INFINITY) return;
+    const leftMs = dueAt - this.clock.now();
+    if (leftMs <= 0 && this.aborted) return;
+    this.#timer = this.clock.setTimer(() => this.#onDue(), leftMs);
+  }
+
+  #onDue(): void {
+    this.#timer = undefined;
+    // Whoever was to be done by now may have ended, and rounding may have made the timer early.
+    if (!this.aborted) this.#setTimer();
+  }
+
+  /** When it has to be done, or what it is part of, as far as its clock tells. */
+  #dueAt(): number {
+    const parent = this.#parent;
+    if (parent === undefined || parent.clock !== this.clock || parent.#state !== 'open') return this.#endsAt;
+    return Math.min(this.#endsAt, parent.#dueAt());
   }
 
   #unwatch(): void {
+    if (this.#listeners === undefined) return;
+    this.#listeners = undefined;
     this.#timer?.cancel();
     this.#timer = undefined;
-    this.#parent?.offAbort(this.#onParentAbort);
+    if (this.#onParentAbort !== undefined) this.#parent?.offAbort(this.#onParentAbort);
+    this.#onParentAbort = undefined;
   }
 }
 
@@ -154,8 +181,30 @@ export const currentCall = (): Call | undefined => surroundings.getStore()?.call
 
 /** Runs `fn` in a call; the log fields stay. @internal */
 export function inCall<Result>(call: Call | undefined, fn: () => Result): Result {
-  return surroundings.run({ call, fields: surroundings.getStore()?.fields }, fn);
+  const around = surroundings.getStore();
+  return around?.call === call ? fn() : surroundings.run({ call, fields: around?.fields }, fn);
 }
+
+/** Calls `fn` with a call that ends with `signal` as well as with `parent`, and that is done when it settles. @internal */
+export async function withSignal<Result>(
+  signal: AbortSignal,
+  parent: Call | undefined,
+  fn: (call: Call) => Promise<Result>,
+): Promise<Result> {
+  const call = new Call({ parent });
+  const onAbort = () => call.abort(signal.reason);
+  if (signal.aborted) onAbort();
+  else signal.addEventListener('abort', onAbort);
+  try {
+    return await fn(call);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+    call.end();
+  }
+}
+
+/** The signal of a call; outside of all it never aborts. @internal */
+export const signalOf = (call: Call | undefined): AbortSignal => call?.signal ?? new AbortController().signal;
 
 /**
  * What `work` comes to, or a rejection with the call's reason as soon as that is to end; `work` itself goes on.
@@ -187,7 +236,7 @@ export function orEnded<Result>(work: PromiseLike<Result>, call: Call): Promise<
  * ```
  */
 export function currentSignal(): AbortSignal {
-  return currentCall()?.signal ?? new AbortController().signal;
+  return signalOf(currentCall());
 }
 
 /** How long the caller's work may take still, in ms: 0 when it is overdue or given up, `Infinity` without a deadline. */

@@ -83,9 +83,11 @@ export abstract class BaseClock implements Clock {
   }
 }
 
+const { timeOrigin } = performance;
+
 class SystemClock extends BaseClock {
   now(): number {
-    return performance.timeOrigin + performance.now();
+    return timeOrigin + performance.now();
   }
 
   setTimer(callback: () => void, delayMs: number): Timer {
