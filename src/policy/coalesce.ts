@@ -5,11 +5,8 @@ import { preview } from '../errors.ts';
 import { parseOptions } from '../options.ts';
 import { CoalesceKeyError } from './batching-errors.ts';
 import type { PolicyOptions } from './policy.ts';
-import { atLeastOne, perThis, SharedWork } from './shared-work.ts';
+import { atLeastOne, type PolicyKey, perThis, SharedWork } from './shared-work.ts';
 import { type Counters, countersFor } from './statistics.ts';
-
-/** What identifies a call. Compared as the keys of a `Map` are. */
-export type CoalesceKey = string | number | bigint | boolean | symbol | null | undefined;
 
 /** Options of `coalesce`. */
 export interface CoalesceOptions extends PolicyOptions {
@@ -26,7 +23,7 @@ export interface KeyedCoalesceOptions<Args extends readonly unknown[]> extends C
    * What identifies a call, from its arguments without a trailing `AbortSignal`. When it throws, the call
    * rejects with that.
    */
-  readonly key: (...args: Args) => CoalesceKey;
+  readonly key: (...args: Args) => PolicyKey;
 }
 
 /** Wraps a function, or as a TC39 decorator a method, that takes `Args`; `this`, arguments and types stay. */
@@ -70,7 +67,7 @@ const schema = z.strictObject({
  * @throws {OptionsError} `ERR_OPTIONS`. The wrapped function rejects with {CoalesceKeyError} `ERR_COALESCE_KEY`
  * for arguments that need a `key`.
  */
-export function coalesce(options?: CoalesceOptions): Coalesce<readonly (CoalesceKey | AbortSignal)[]>;
+export function coalesce(options?: CoalesceOptions): Coalesce<readonly (PolicyKey | AbortSignal)[]>;
 export function coalesce<Args extends readonly unknown[]>(
   options: KeyedCoalesceOptions<Args>,
 ): Coalesce<readonly [...Args, ...unknown[]]>;
@@ -81,10 +78,10 @@ export function coalesce(options: CoalesceOptions = {}): Coalesce<readonly unkno
   return <This, Args extends unknown[], Result>(
     fn: (this: This, ...args: Args) => Result | PromiseLike<Result>,
   ) => {
-    const lanesOf = perThis(() => new Map<CoalesceKey, Lane<This, Args, Result>>());
+    const lanesOf = perThis(() => new Map<PolicyKey, Lane<This, Args, Result>>());
     return function (this: This, ...args: Args): Promise<Result> {
       const signal = trailingSignal(args);
-      let keyed: CoalesceKey;
+      let keyed: PolicyKey;
       try {
         keyed = keyOf(signal === undefined ? args : args.slice(0, -1));
       } catch (error) {
@@ -183,13 +180,13 @@ class Execution<This, Args extends unknown[], Result> extends SharedWork<undefin
 
 const trailingSignal = (args: readonly unknown[]): AbortSignal | undefined => {
   const last = args.at(-1);
-  return last instanceof AbortSignal ? last : undefined;
+  return typeof last === 'object' && last instanceof AbortSignal ? last : undefined;
 };
 
-const isKey = (value: unknown): value is CoalesceKey =>
+const isKey = (value: unknown): value is PolicyKey =>
   value === null || (typeof value !== 'object' && typeof value !== 'function');
 
-function checkedKey(key: unknown): CoalesceKey {
+function checkedKey(key: unknown): PolicyKey {
   if (isKey(key)) return key;
   throw new CoalesceKeyError(
     `coalesce: the option "key" must return a string, a number or another primitive, returned ${preview(key)}`,
@@ -200,7 +197,7 @@ function checkedKey(key: unknown): CoalesceKey {
 const COMPOSED = '\0';
 
 /** One argument is its own key, so that the most frequent case costs nothing. */
-function keyOfArguments(args: readonly unknown[]): CoalesceKey {
+function keyOfArguments(args: readonly unknown[]): PolicyKey {
   const [only] = args;
   if (args.length === 1 && isKey(only) && !(typeof only === 'string' && only.startsWith(COMPOSED)))
     return only;

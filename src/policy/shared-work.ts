@@ -4,6 +4,9 @@ import { Call, currentCall, surroundings } from '../call.ts';
 import type { Clock } from '../clock.ts';
 import type { Counters } from './statistics.ts';
 
+/** What identifies a call or an argument: a primitive value, compared as the keys of a `Map` are. */
+export type PolicyKey = string | number | bigint | boolean | symbol | null | undefined;
+
 /** Who waits for shared work; leaves it when its signal aborts or the call around it is to end. @internal */
 export class Caller<Argument, Result> {
   readonly argument: Argument;
@@ -62,6 +65,7 @@ export abstract class SharedWork<Argument, Outcome, Result> {
   readonly #origin = new AsyncResource('SharedWork');
   #call: Call | undefined;
   #over = false;
+  #settledAt = 0;
 
   constructor(counters: Counters, clock: Clock) {
     this.#counters = counters;
@@ -92,7 +96,7 @@ export abstract class SharedWork<Argument, Outcome, Result> {
 
   /** Lets one of the callers go before the end; when it was the last, what was begun is given up. */
   leave(caller: Caller<Argument, Result>, reason: unknown): void {
-    if (!this.#release(caller)) return;
+    if (!this.#release(caller, this.#clock.now())) return;
     this.#counters.cancels++;
     caller.reject(reason);
     this.left(caller);
@@ -117,13 +121,13 @@ export abstract class SharedWork<Argument, Outcome, Result> {
   }
 
   protected done(caller: Caller<Argument, Result>, result: Result): void {
-    if (!this.#release(caller)) return;
+    if (!this.#release(caller, this.#settledAt)) return;
     this.#counters.done++;
     caller.resolve(result);
   }
 
   protected failed(caller: Caller<Argument, Result>, error: unknown): void {
-    if (!this.#release(caller)) return;
+    if (!this.#release(caller, this.#settledAt)) return;
     this.#counters.errors++;
     caller.reject(error);
   }
@@ -131,8 +135,10 @@ export abstract class SharedWork<Argument, Outcome, Result> {
   async #run(callers: readonly Caller<Argument, Result>[], call: Call): Promise<void> {
     try {
       const outcome = await this.perform(callers, call);
+      this.#settledAt = this.#clock.now();
       if (!this.#over) this.distribute(outcome, callers);
     } catch (error) {
+      this.#settledAt = this.#clock.now();
       for (const caller of this.callers) this.failed(caller, error);
     }
     this.#end();
@@ -145,10 +151,10 @@ export abstract class SharedWork<Argument, Outcome, Result> {
     this.ended();
   }
 
-  #release(caller: Caller<Argument, Result>): boolean {
+  #release(caller: Caller<Argument, Result>, now: number): boolean {
     if (!this.callers.delete(caller)) return false;
     caller.unwatch();
-    this.#counters.totalMs += this.#clock.now() - caller.since;
+    this.#counters.totalMs += now - caller.since;
     return true;
   }
 
@@ -170,11 +176,11 @@ export abstract class SharedWork<Argument, Outcome, Result> {
 }
 
 /** A state for each `this`: for each instance of a class whose method is decorated. @internal */
-export function perThis<State>(make: (self: unknown) => State): (self: unknown) => State {
+export function perThis<This, State>(make: (self: This) => State): (self: This) => State {
   const states = new WeakMap<WeakKey, State>();
   const withoutThis = {};
   return (self) => {
-    const owner = typeof self === 'object' && self !== null ? self : withoutThis;
+    const owner: WeakKey = typeof self === 'object' && self !== null ? self : withoutThis;
     let state = states.get(owner);
     if (state === undefined) {
       state = make(self);
