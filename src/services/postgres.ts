@@ -126,8 +126,11 @@ export class PostgresService
     values?: readonly unknown[],
   ): Promise<pg.QueryArrayResult<Row>>;
   async query(query: string | PostgresQuery, values?: readonly unknown[]): Promise<unknown> {
-    const label = typeof query === 'string' ? query : (query.name ?? query.text);
-    return await this.#borrow({ label, trace: undefined }, (client) => client.query(query, values));
+    return await this.#borrow(holderOf(query), (client) => client.query(query, values));
+  }
+
+  async json(query: string | PostgresQuery, values?: readonly unknown[]): Promise<Buffer> {
+    return await this.#borrow(holderOf(query), (client) => client.json(query, values));
   }
 
   /**
@@ -284,6 +287,10 @@ export class PostgresService
       pool.release(client, await lease.end());
     }
   }
+}
+
+function holderOf(query: string | PostgresQuery): Holder {
+  return { label: typeof query === 'string' ? query : (query.name ?? query.text), trace: undefined };
 }
 
 function holder(label: string | undefined, taker?: (...args: never[]) => unknown): Holder {

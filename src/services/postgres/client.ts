@@ -1,5 +1,6 @@
 import pg from 'pg';
 import { PostgresClientReleasedError, TransactionRolledBackError } from './errors.ts';
+import { queryJson } from './json.ts';
 
 /** A query with its values; `name` makes it a prepared statement of its connection. */
 export interface PostgresQuery {
@@ -28,6 +29,14 @@ export interface Queryable {
     query: PostgresArrayQuery,
     values?: readonly unknown[],
   ): Promise<pg.QueryArrayResult<Row>>;
+  /**
+   * The rows of a query as JSON text, `[{"id":1},…]`: what `JSON.stringify` would make of them, without the
+   * objects. Meant for an answer's body.
+   *
+   * @throws {PostgresJsonTypeError} `ERR_POSTGRES_JSON_TYPE` when the parser that pg was given for a type makes
+   * of it what JSON does not have; otherwise as `query`.
+   */
+  json(query: string | PostgresQuery | PostgresArrayQuery, values?: readonly unknown[]): Promise<Buffer>;
 }
 
 /** One connection, as long as the function that it was handed to runs. */
@@ -65,10 +74,18 @@ export class Lease implements PostgresClient {
     values?: readonly unknown[],
   ): Promise<pg.QueryArrayResult<Row>>;
   async query(query: string | PostgresQuery, values?: readonly unknown[]): Promise<unknown> {
+    return await this.#run((client) => send(client, query, values));
+  }
+
+  async json(query: string | PostgresQuery, values?: readonly unknown[]): Promise<Buffer> {
+    return await this.#run((client) => queryJson(client, query, values));
+  }
+
+  async #run<Result>(work: (client: pg.ClientBase) => Promise<Result>): Promise<Result> {
     const client = this.raw;
     this.#inFlight += 1;
     try {
-      const result = await send(client, query, values);
+      const result = await work(client);
       this.#unsettled = false;
       return result;
     } catch (error) {

@@ -1,4 +1,5 @@
-import { BosunError } from '../../errors.ts';
+import pg from 'pg';
+import { BosunError, preview } from '../../errors.ts';
 
 /** The database refuses the connection for good: wrong password, unknown database, bad TLS set-up. */
 export class PostgresConnectError extends BosunError {
@@ -38,6 +39,29 @@ export class TransactionRolledBackError extends BosunError {
 
   constructor() {
     super('the transaction was rolled back by its COMMIT: one of its statements had failed');
+  }
+}
+
+/** A value of a column, as the parser of its type gave it, is none that JSON has, such as a bigint. */
+export class PostgresJsonTypeError extends BosunError {
+  readonly code = 'ERR_POSTGRES_JSON_TYPE';
+  readonly column: string;
+  /** The type's oid. */
+  readonly typeId: number;
+  /** The statement's name, else its text. */
+  readonly statement: string;
+
+  constructor(column: string, typeId: number, statement: string, value: unknown, cause: Error | undefined) {
+    const type = Object.entries(pg.types.builtins)
+      .find(([, id]) => id === typeId)?.[0]
+      .toLowerCase();
+    super(
+      `column ${preview(column)} (type ${type ?? typeId}) of the statement ${preview(statement)} has a value that JSON does not have: ${preview(value)}`,
+      { cause },
+    );
+    this.column = column;
+    this.typeId = typeId;
+    this.statement = statement;
   }
 }
 

@@ -1,6 +1,7 @@
 import pg from 'pg';
 import type { Clock } from '../../clock.ts';
 import { preview } from '../../errors.ts';
+import { enableJson } from './json.ts';
 
 /** Who holds a client: a label, or where in the code it was taken. */
 export interface Holder {
@@ -41,6 +42,7 @@ export class ClientPool {
       constructor() {
         // Given to the pool, it would also bound the wait for a free client. It becomes a setTimeout.
         super({ ...config, connectionTimeoutMillis: Math.min(connectTimeoutMs, 2 ** 31 - 1) });
+        enableJson(this);
         opened(this);
       }
     }

@@ -1,0 +1,151 @@
+import { isUtf8 } from 'node:buffer';
+import pg from 'pg';
+import type { PostgresArrayQuery, PostgresQuery } from './client.ts';
+import { JsonRows } from './json-rows.ts';
+import { JsonWriter } from './json-writer.ts';
+import { type RowSink, RowTap } from './row-tap.ts';
+
+/** What a connection keeps for its JSON queries, of which one at a time is under way. */
+interface JsonSession {
+  readonly tap: RowTap;
+  readonly out: JsonWriter;
+  /** By the name of the prepared statement, which stays as long as the connection, too. */
+  readonly prepared: Map<string, JsonRows>;
+}
+
+const sessions = new WeakMap<pg.ClientBase, JsonSession>();
+
+/** Readies a client that is not connected yet for `queryJson`. */
+export function enableJson(client: pg.Client): void {
+  sessions.set(client, {
+    tap: new RowTap(client.connection),
+    out: new JsonWriter(),
+    prepared: new Map(),
+  });
+}
+
+/**
+ * Runs a query and gives its rows as JSON text: what `JSON.stringify` would make of the rows of an ordinary
+ * query, without their being made.
+ *
+ * @throws {PostgresJsonTypeError} `ERR_POSTGRES_JSON_TYPE`; pg's errors as for an ordinary query.
+ */
+export function queryJson(
+  client: pg.ClientBase,
+  query: string | PostgresQuery | PostgresArrayQuery,
+  values: readonly unknown[] | undefined,
+): Promise<Buffer> {
+  const session = sessions.get(client);
+  if (session === undefined) throw new TypeError('the client was not made ready for JSON');
+  const config = typeof query === 'string' ? { text: query } : query;
+  return new Promise((resolve, reject) => {
+    const done: Callback = (error) => (error === undefined ? resolve(textOf(session.out)) : reject(error));
+    client.query(new JsonQuery(client, session, config, values, done));
+  });
+}
+
+/** A database that knows no encoding (SQL_ASCII) may hold anything; pg reads that as U+FFFD. */
+function textOf(out: JsonWriter): Buffer {
+  const text = out.toBuffer();
+  return isUtf8(text) ? text : Buffer.from(text.toString());
+}
+
+type Callback = (error: unknown) => void;
+
+/** What pg's client calls on the query under way; its types leave it out. */
+interface QueryUnderWay {
+  binary: boolean;
+  readonly callback: Callback;
+  submit(connection: pg.Connection): Error | null;
+  handleRowDescription(message: { readonly fields: readonly pg.FieldDef[] }): void;
+  handleError(error: Error, connection: pg.Connection): void;
+  handleReadyForQuery(connection: pg.Connection): void;
+  handleCopyInResponse(connection: pg.Connection): void;
+}
+
+const Query = pg.Query as unknown as new (
+  config: object,
+  values: readonly unknown[] | undefined,
+  callback: Callback,
+) => QueryUnderWay;
+
+const [COMMA, OPEN, CLOSE] = [...Buffer.from(',[]')] as [number, number, number];
+
+/** A query of pg, whose rows it takes before pg's parser has them. */
+class JsonQuery extends Query implements RowSink {
+  readonly #client: pg.ClientBase;
+  readonly #session: JsonSession;
+  readonly #config: PostgresQuery | PostgresArrayQuery;
+  #rows: JsonRows | undefined;
+  #empty = true;
+  #failure: { readonly thrown: unknown } | undefined;
+
+  constructor(
+    client: pg.ClientBase,
+    session: JsonSession,
+    config: PostgresQuery | PostgresArrayQuery,
+    values: readonly unknown[] | undefined,
+    callback: Callback,
+  ) {
+    // A simple query may hold several statements, whose rows would run into each other.
+    super({ ...config, queryMode: 'extended' }, values, callback);
+    this.#client = client;
+    this.#session = session;
+    this.#config = config;
+  }
+
+  override submit(connection: pg.Connection): Error | null {
+    const { tap, out } = this.#session;
+    this.binary = false;
+    out.clear();
+    out.byte(OPEN);
+    // First, as submitting may call `handleError`.
+    tap.sink = this;
+    const error = super.submit(connection);
+    if (error !== null) tap.sink = undefined;
+    return error;
+  }
+
+  override handleRowDescription({ fields }: { readonly fields: readonly pg.FieldDef[] }): void {
+    const { name, text } = this.#config;
+    const { prepared } = this.#session;
+    const parsers = fields.map((field) => this.#client.getTypeParser(field.dataTypeID, 'text'));
+    const shape = 'rowMode' in this.#config ? 'array' : 'object';
+    const known = name === undefined ? undefined : prepared.get(name);
+    this.#rows = known?.suits(fields, parsers, shape)
+      ? known
+      : new JsonRows(fields, parsers, shape, name ?? text);
+    if (name !== undefined) prepared.set(name, this.#rows);
+  }
+
+  row(bytes: Buffer, start: number): void {
+    if (this.#failure !== undefined) return;
+    const { out } = this.#session;
+    if (!this.#empty) out.byte(COMMA);
+    this.#empty = false;
+    try {
+      this.#rows?.write(out, bytes, start);
+    } catch (thrown) {
+      // The rest of the rows is still to come.
+      this.#failure = { thrown };
+    }
+  }
+
+  override handleError(error: Error, connection: pg.Connection): void {
+    this.#session.tap.sink = undefined;
+    super.handleError(error, connection);
+  }
+
+  override handleCopyInResponse(connection: pg.Connection): void {
+    super.handleCopyInResponse(connection);
+    // The server passes over what was sent before, the Sync after the query included.
+    connection.sync();
+  }
+
+  override handleReadyForQuery(): void {
+    const { tap, out } = this.#session;
+    tap.sink = undefined;
+    out.byte(CLOSE);
+    this.callback(this.#failure?.thrown);
+  }
+}
