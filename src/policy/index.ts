@@ -1,5 +1,4 @@
 /** What wraps the calls that a service makes: time limits, retries, breakers, batching. */
-
 export {
   type AggregateByKey,
   type AggregateByOrder,
@@ -12,15 +11,10 @@ export { AggregateResultError, CoalesceKeyError } from './batching-errors.ts';
 export { type Bulkhead, type BulkheadOptions, bulkhead } from './bulkhead.ts';
 export type { CircuitState, CircuitTransition } from './circuit.ts';
 export { type CircuitBreaker, type CircuitBreakerOptions, circuitBreaker } from './circuit-breaker.ts';
-export {
-  type Coalesce,
-  type CoalesceOptions,
-  coalesce,
-  type KeyedCoalesceOptions,
-} from './coalesce.ts';
+export { type Coalesce, type CoalesceOptions, coalesce, type KeyedCoalesceOptions } from './coalesce.ts';
 export * from './errors.ts';
 export { pipe } from './pipe.ts';
-export type { Policy, Policy, PolicyOptions, PolicyOptions } from './policy.ts';
+export type { Policy, PolicyOptions } from './policy.ts';
 export type { ErrorClass, RetryInfo, RetryOn, RetryOptions } from './repeat.ts';
 export { retry } from './retry.ts';
 export { type Selectable, type Selected, select } from './select.ts';
