@@ -31,7 +31,8 @@ export class Call {
   readonly #limitMs: number;
   readonly #endsAt: number;
   readonly #onLimit: (limitMs: number) => unknown;
-  #listeners: Set<AbortListener> | undefined;
+  /** Mostly there is one at most, which needs no set. */
+  #listeners: AbortListener | Set<AbortListener> | undefined;
   #onParentAbort: AbortListener | undefined;
   #timer: Timer | undefined;
   #controller: AbortController | undefined;
@@ -87,7 +88,9 @@ export class Call {
   }
 
   offAbort(listener: AbortListener): void {
-    if (this.#listeners?.delete(listener) === true && this.#listeners.size === 0) this.#unwatch();
+    const listeners = this.#listeners;
+    if (listeners === listener) this.#unwatch();
+    else if (listeners instanceof Set && listeners.delete(listener) && listeners.size === 0) this.#unwatch();
   }
 
   /** Ends whatever is done for it. The first reason counts. */
@@ -97,7 +100,8 @@ export class Call {
     this.#reason = reason;
     const listeners = this.#listeners;
     this.#unwatch();
-    if (listeners !== undefined) for (const listener of listeners) listener(reason);
+    if (typeof listeners === 'function') listeners(reason);
+    else for (const listener of listeners ?? []) listener(reason);
   }
 
   /** It is done: what still runs in it is neither aborted nor bounded any more. */
@@ -120,8 +124,10 @@ export class Call {
     if (this.#state === 'aborted') listener(this.#reason);
     if (this.#state !== 'open') return;
     if (this.#listeners === undefined) {
-      this.#listeners = new Set([listener]);
+      this.#listeners = listener;
       if (this.#parent !== undefined) this.#follow(this.#parent);
+    } else if (typeof this.#listeners === 'function') {
+      this.#listeners = new Set([this.#listeners, listener]);
     } else {
       this.#listeners.add(listener);
     }

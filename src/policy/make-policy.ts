@@ -104,5 +104,27 @@ export function attemptIn<Result>(
   return isPromiseLike(result) ? orEnded(result, call) : result;
 }
 
+/** Calls once, in a call of its own, which has just been made for it; otherwise like `attemptIn`. @internal */
+export function attemptInOwn<Result>(call: Call, attempt: Attempt<Result>): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    const onError = (error: unknown) => {
+      call.end();
+      reject(error);
+    };
+    const onDone = (result: Result) => {
+      call.end();
+      resolve(result);
+    };
+    try {
+      const result = attempt(call);
+      if (!isPromiseLike(result)) return onDone(result);
+      call.onAbort(reject);
+      result.then(onDone, onError);
+    } catch (error) {
+      onError(error);
+    }
+  });
+}
+
 const isPromiseLike = <Result>(value: Result | PromiseLike<Result>): value is PromiseLike<Result> =>
   typeof (value as PromiseLike<Result> | null | undefined)?.then === 'function';
