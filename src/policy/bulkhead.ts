@@ -73,6 +73,8 @@ class Places {
   readonly #count: number;
   /** In the order in which they came. */
   readonly #waiting = new Set<() => void>();
+  /** Stands behind the last one that was called: to begin at the front each time would pass all that have left. */
+  #order = this.#waiting.values();
   taken = 0;
 
   constructor(count: number) {
@@ -107,12 +109,19 @@ class Places {
 
   /** Hands the place on to who has waited longest. */
   leave(): void {
-    const [next] = this.#waiting;
-    if (next === undefined) {
+    if (this.#waiting.size === 0) {
       this.taken--;
       return;
     }
+    const next = this.#next();
     this.#waiting.delete(next);
     next();
+  }
+
+  #next(): () => void {
+    const { done, value } = this.#order.next();
+    if (!done) return value;
+    this.#order = this.#waiting.values();
+    return this.#next();
   }
 }
