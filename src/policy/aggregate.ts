@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { type Clock, systemClock } from '../clock.ts';
-import { durationMs, parseOptions } from '../options.ts';
+import { parseOptions } from '../options.ts';
 import { Batch, type BatchFunction, type Batching, type By } from './batch.ts';
 import type { PolicyOptions } from './policy.ts';
 import { atLeastOne, type PolicyKey, perThis } from './shared-work.ts';
@@ -71,8 +71,12 @@ export interface AggregateToMap {
 
 const schema = z.strictObject({
   name: z.string().optional(),
-  leewayMs: durationMs()
-    .refine((ms) => ms !== Number.POSITIVE_INFINITY, 'must be finite: calls would wait for ever')
+  // A leeway without end would be a call without an answer.
+  leewayMs: z
+    .custom<number>(
+      (value) => Number.isFinite(value) && Number(value) >= 0,
+      'must be a finite number of milliseconds of at least 0',
+    )
     .default(0),
   maxCount: atLeastOne().default(1_000),
   maxInFlight: atLeastOne().default(Number.POSITIVE_INFINITY),
