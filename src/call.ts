@@ -154,8 +154,30 @@ export const currentCall = (): Call | undefined => surroundings.getStore()?.call
 
 /** Runs `fn` in a call; the log fields stay. @internal */
 export function inCall<Result>(call: Call | undefined, fn: () => Result): Result {
-  return surroundings.run({ call, fields: surroundings.getStore()?.fields }, fn);
+  const around = surroundings.getStore();
+  return around?.call === call ? fn() : surroundings.run({ call, fields: around?.fields }, fn);
 }
+
+/** Calls `fn` with a call that ends with `signal` as well as with `parent`, and that is done when it settles. @internal */
+export async function withSignal<Result>(
+  signal: AbortSignal,
+  parent: Call | undefined,
+  fn: (call: Call) => Promise<Result>,
+): Promise<Result> {
+  const call = new Call({ parent });
+  const onAbort = () => call.abort(signal.reason);
+  if (signal.aborted) onAbort();
+  else signal.addEventListener('abort', onAbort);
+  try {
+    return await fn(call);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+    call.end();
+  }
+}
+
+/** The signal of a call; outside of all it never aborts. @internal */
+export const signalOf = (call: Call | undefined): AbortSignal => call?.signal ?? new AbortController().signal;
 
 /**
  * What `work` comes to, or a rejection with the call's reason as soon as that is to end; `work` itself goes on.
@@ -187,7 +209,7 @@ export function orEnded<Result>(work: PromiseLike<Result>, call: Call): Promise<
  * ```
  */
 export function currentSignal(): AbortSignal {
-  return currentCall()?.signal ?? new AbortController().signal;
+  return signalOf(currentCall());
 }
 
 /** How long the caller's work may take still, in ms: 0 when it is overdue or given up, `Infinity` without a deadline. */

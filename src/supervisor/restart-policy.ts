@@ -62,7 +62,11 @@ export class FailureWindow {
 }
 
 /** The pause before the `attempt`th restart in a row (from 1); `random` is in [0, 1). */
-export function pauseBefore(attempt: number, backoff: RestartBackoff, random: () => number): number {
+export function pauseBefore(
+  attempt: number,
+  backoff: Omit<RestartBackoff, 'resetAfterMs'>,
+  random: () => number,
+): number {
   // The power becomes Infinity in time, and 0 * Infinity would be no number.
   const growth = Math.min(backoff.factor ** (attempt - 1), Number.MAX_VALUE);
   const bound = Math.min(backoff.maxPauseMs, backoff.pauseMs * growth);

@@ -1,0 +1,109 @@
+import { type Call, currentCall, inCall, orEnded, signalOf, withSignal } from '../call.ts';
+import { type Clock, systemClock } from '../clock.ts';
+import { preview } from '../errors.ts';
+import { type Attempt, type Execution, execution, type Policy } from './policy.ts';
+import { countersFor, type PolicyKind } from './statistics.ts';
+
+/** What a policy does with a call: it calls `attempt` as often as it likes. The caller has not given up yet. */
+export type Rule = <Result>(
+  attempt: Attempt<Result>,
+  caller: Call | undefined,
+  clock: Clock,
+) => Result | PromiseLike<Result>;
+
+/** What all kinds of policies are made of. */
+export interface PolicyParts {
+  readonly name?: string | undefined;
+  readonly clock?: Clock | undefined;
+  /** Ends every call under the policy. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A policy that keeps to `rule`, with its statistics. @internal */
+export function makePolicy(
+  kind: PolicyKind,
+  { name, clock: ownClock, signal }: PolicyParts,
+  rule: Rule,
+): Policy {
+  const counters = countersFor(kind, name);
+  const counted: Execution = async <Result>(attempt: Attempt<Result>, caller: Call | undefined) => {
+    const clock = ownClock ?? caller?.clock ?? systemClock;
+    const begun = clock.now();
+    counters.calls++;
+    try {
+      caller?.throwIfAborted();
+      const countedAttempt = (call: Call | undefined) => {
+        counters.attempts++;
+        return attempt(call);
+      };
+      const result = await rule(countedAttempt, caller, clock);
+      counters.done++;
+      return result;
+    } catch (error) {
+      if (caller?.aborted) counters.cancels++;
+      else counters.errors++;
+      throw error;
+    } finally {
+      counters.totalMs += clock.now() - begun;
+    }
+  };
+  if (signal === undefined) return policyOf(counted);
+  return policyOf((attempt, caller) => withSignal(signal, caller, (call) => counted(attempt, call)));
+}
+
+/** The policy that treats each call as `execute` does. @internal */
+export function policyOf(execute: Execution): Policy {
+  function policy<This, Args extends unknown[], Result>(
+    fn: (this: This, ...args: Args) => Result | PromiseLike<Result>,
+    context?: ClassMethodDecoratorContext,
+  ): (this: This, ...args: Args) => Promise<Result> {
+    if (typeof fn !== 'function') throw new TypeError(`a policy wraps a function, received ${preview(fn)}`);
+    if (context !== undefined && context.kind !== 'method') {
+      throw new TypeError(
+        `a policy decorates a method, not a ${String((context as { kind: unknown }).kind)}`,
+      );
+    }
+    const wrapped = function (this: This, ...args: Args): Promise<Result> {
+      const signal = args.at(-1);
+      if (!(signal instanceof AbortSignal)) {
+        return execute((call) => inCall(call, () => fn.apply(this, args)), currentCall());
+      }
+      const others = args.slice(0, -1);
+      return withSignal(signal, currentCall(), (caller) =>
+        execute(
+          (call) => inCall(call, () => fn.apply(this, [...others, signalOf(call)] as unknown as Args)),
+          caller,
+        ),
+      );
+    };
+    Object.defineProperty(wrapped, 'name', { value: fn.name, configurable: true });
+    return wrapped;
+  }
+  function run<Result>(
+    work: (signal: AbortSignal) => Result | PromiseLike<Result>,
+    { signal }: { readonly signal?: AbortSignal } = {},
+  ): Promise<Result> {
+    const attempt: Attempt<Result> = (call) => inCall(call, () => work(signalOf(call)));
+    const caller = currentCall();
+    if (signal === undefined) return execute(attempt, caller);
+    return withSignal(signal, caller, (call) => execute(attempt, call));
+  }
+  return Object.assign(policy, { run, [execution]: execute });
+}
+
+/**
+ * Calls once, as part of `call`, and rejects with its reason as soon as that is to end. What comes of the work
+ * then is ignored. @internal
+ */
+export function attemptIn<Result>(
+  call: Call | undefined,
+  attempt: Attempt<Result>,
+): Result | PromiseLike<Result> {
+  if (call === undefined) return attempt(call);
+  call.throwIfAborted();
+  const result = attempt(call);
+  return isPromiseLike(result) ? orEnded(result, call) : result;
+}
+
+const isPromiseLike = <Result>(value: Result | PromiseLike<Result>): value is PromiseLike<Result> =>
+  typeof (value as PromiseLike<Result> | null | undefined)?.then === 'function';
