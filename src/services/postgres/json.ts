@@ -1,9 +1,11 @@
 import { isUtf8 } from 'node:buffer';
 import pg from 'pg';
+import { toError } from '../../errors.ts';
 import type { PostgresArrayQuery, PostgresQuery } from './client.ts';
 import { JsonRows } from './json-rows.ts';
 import { JsonWriter } from './json-writer.ts';
 import { type RowSink, RowTap } from './row-tap.ts';
+import { describeStatement } from './statement.ts';
 
 /** What a connection keeps for its JSON queries, of which one at a time is under way. */
 interface JsonSession {
@@ -25,23 +27,21 @@ export function enableJson(client: pg.Client): void {
 }
 
 /**
- * Runs a query and gives its rows as JSON text: what `JSON.stringify` would make of the rows of an ordinary
- * query, without their being made.
- *
- * @throws {PostgresJsonTypeError} `ERR_POSTGRES_JSON_TYPE`; pg's errors as for an ordinary query.
+ * Sends a query and gives its rows as JSON text: what `JSON.stringify` would make of the rows of an ordinary
+ * query, without their being made. `done` is called once, or with an error.
  */
-export function queryJson(
+export function submitJson(
   client: pg.ClientBase,
   query: string | PostgresQuery | PostgresArrayQuery,
   values: readonly unknown[] | undefined,
-): Promise<Buffer> {
+  done: (error: Error | undefined, json: unknown) => void,
+): void {
   const session = sessions.get(client);
   if (session === undefined) throw new TypeError('the client was not made ready for JSON');
   const config = typeof query === 'string' ? { text: query } : query;
-  return new Promise((resolve, reject) => {
-    const done: Callback = (error) => (error === undefined ? resolve(textOf(session.out)) : reject(error));
-    client.query(new JsonQuery(client, session, config, values, done));
-  });
+  const callback: Callback = (error) =>
+    error === undefined ? done(undefined, textOf(session.out)) : done(error, undefined);
+  client.query(new JsonQuery(client, session, config, values, callback));
 }
 
 /** A database that knows no encoding (SQL_ASCII) may hold anything; pg reads that as U+FFFD. */
@@ -50,7 +50,7 @@ function textOf(out: JsonWriter): Buffer {
   return isUtf8(text) ? text : Buffer.from(text.toString());
 }
 
-type Callback = (error: unknown) => void;
+type Callback = (error: Error | undefined) => void;
 
 /** What pg's client calls on the query under way; its types leave it out. */
 interface QueryUnderWay {
@@ -78,7 +78,7 @@ class JsonQuery extends Query implements RowSink {
   readonly #config: PostgresQuery | PostgresArrayQuery;
   #rows: JsonRows | undefined;
   #empty = true;
-  #failure: { readonly thrown: unknown } | undefined;
+  #failure: Error | undefined;
 
   constructor(
     client: pg.ClientBase,
@@ -107,14 +107,14 @@ class JsonQuery extends Query implements RowSink {
   }
 
   override handleRowDescription({ fields }: { readonly fields: readonly pg.FieldDef[] }): void {
-    const { name, text } = this.#config;
+    const { name } = this.#config;
     const { prepared } = this.#session;
     const parsers = fields.map((field) => this.#client.getTypeParser(field.dataTypeID, 'text'));
     const shape = 'rowMode' in this.#config ? 'array' : 'object';
     const known = name === undefined ? undefined : prepared.get(name);
     this.#rows = known?.suits(fields, parsers, shape)
       ? known
-      : new JsonRows(fields, parsers, shape, name ?? text);
+      : new JsonRows(fields, parsers, shape, describeStatement(this.#config));
     if (name !== undefined) prepared.set(name, this.#rows);
   }
 
@@ -127,7 +127,7 @@ class JsonQuery extends Query implements RowSink {
       this.#rows?.write(out, bytes, start);
     } catch (thrown) {
       // The rest of the rows is still to come.
-      this.#failure = { thrown };
+      this.#failure = toError(thrown);
     }
   }
 
@@ -146,6 +146,6 @@ class JsonQuery extends Query implements RowSink {
     const { tap, out } = this.#session;
     tap.sink = undefined;
     out.byte(CLOSE);
-    this.callback(this.#failure?.thrown);
+    this.callback(this.#failure);
   }
 }
