@@ -17,7 +17,7 @@ export interface AggregateOptions extends PolicyOptions {
   readonly maxCount?: number;
   /**
    * How many batches may be out at a time; calls gather meanwhile. With 1, and a leeway of 0, a lone call does
-   * not wait, and under load the batches grow with what the function can take: the best for a database.
+   * not wait, and under load the batches grow with what the function can take, as suits a database.
    * Default: `Infinity`.
    */
   readonly maxInFlight?: number;

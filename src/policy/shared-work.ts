@@ -136,7 +136,7 @@ export abstract class SharedWork<Argument, Outcome, Result> {
     try {
       const outcome = await this.perform(callers, call);
       this.#settledAt = this.#clock.now();
-      if (!this.#over) this.distribute(outcome, callers);
+      this.distribute(outcome, callers);
     } catch (error) {
       this.#settledAt = this.#clock.now();
       for (const caller of this.callers) this.failed(caller, error);

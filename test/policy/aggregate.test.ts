@@ -100,16 +100,19 @@ describe('calls', () => {
     expect(sent()).toEqual([[1], [2, 3, 4], [5, 6]]);
   });
 
-  test('from within the function go out as another batch', async () => {
-    const sums: number[][] = [];
-    const sum = aggregate()(async (numbers: readonly number[]): Promise<number[]> => {
-      sums.push([...numbers]);
-      return await Promise.all(
-        numbers.map(async (number) => (number === 0 ? 0 : number + (await sum(number - 1)))),
-      );
+  test('from within the function go out as a batch of their own, of one turn too', async () => {
+    const sent: number[][] = [];
+    const get = aggregate()(async (ids: readonly number[]): Promise<readonly number[]> => {
+      sent.push([...ids]);
+      if (ids.includes(1)) {
+        const two = get(2);
+        await null;
+        await Promise.all([two, get(3)]);
+      }
+      return ids;
     });
-    expect(await Promise.all([sum(2), sum(1)])).toEqual([3, 1]);
-    expect(sums).toEqual([[2, 1], [1, 0], [0]]);
+    await get(1);
+    expect(sent).toEqual([[1], [2, 3]]);
   });
 });
 

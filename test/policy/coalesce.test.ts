@@ -6,6 +6,7 @@ import { currentSignal, DeadlineError, OptionsError, remainingMs, withDeadline, 
 import { coalesce, policyStatistics } from 'bosun/policy';
 import { FakeClock, settle } from 'bosun/testing';
 import { describe, expect, test } from 'vitest';
+import { Call, inCall } from '../../src/call.ts';
 import { logFields } from '../../src/logging/fields.ts';
 
 const turn = () => new Promise<void>((resolve) => void setImmediate(resolve));
@@ -241,6 +242,13 @@ describe('a caller that leaves', () => {
     expect(executions[0]?.signal.aborted).toBe(false);
     executions[0]?.end('result');
     expect(await stays).toBe('result');
+    expect(clock.pending).toBe(0);
+  });
+
+  test('not at all leaves nothing on the call around it, which goes on', async () => {
+    const clock = new FakeClock();
+    const call = new Call({ limitMs: 100, clock });
+    expect(await inCall(call, () => coalesce()(async () => clock.pending)())).toBe(1);
     expect(clock.pending).toBe(0);
   });
 
