@@ -72,7 +72,7 @@ const boolean: ValueWriter = (out, bytes, start) => {
   out.copy(text, 0, text.length);
 };
 
-/** A decimal number of up to as many digits is the same again after it has been a double. */
+/** A decimal number of up to as many digits is the same again after it has been a double; old servers send more. */
 const SAFE_DIGITS = 15;
 
 const float =
@@ -92,7 +92,7 @@ function isPlainDecimal(bytes: Buffer, start: number, end: number): boolean {
   return true;
 }
 
-/** `2026-11-22 10:20:30.405+00` is written as `2026-11-22T10:20:30.405Z`, which is what Date makes of it. */
+/** `2026-11-22 10:20:30.405+00` is written as `2026-11-22T10:20:30.405Z`, as by Date, which cuts the rest off. */
 const utcTime =
   (made: ValueWriter): ValueWriter =>
   (out, bytes, start, end) => {
@@ -100,20 +100,13 @@ const utcTime =
       made(out, bytes, start, end);
       return;
     }
-    const zoneAt = end - 3;
-    let fraction = 0;
-    let scale = 1;
-    for (let at = start + 20; at < zoneAt; at++) {
-      fraction = fraction * 10 + (bytes[at] as number) - ZERO;
-      scale *= 10;
-    }
-    // In the order of pg's parser, as the last bit of a double decides about the last digit.
-    const ms = Math.trunc(1000 * (fraction / scale));
     bytes.copy(isoText, 1, start, start + 10);
     bytes.copy(isoText, 12, start + 11, start + 19);
-    isoText[21] = ZERO + Math.trunc(ms / 100);
-    isoText[22] = ZERO + (Math.trunc(ms / 10) % 10);
-    isoText[23] = ZERO + (ms % 10);
+    const zoneAt = end - 3;
+    for (let i = 0; i < 3; i++) {
+      const at = start + 20 + i;
+      isoText[21 + i] = at < zoneAt ? (bytes[at] as number) : ZERO;
+    }
     out.copy(isoText, 0, isoText.length);
   };
 

@@ -44,7 +44,7 @@ export function submitJson(
   client.query(new JsonQuery(client, session, config, values, callback));
 }
 
-/** A database that knows no encoding (SQL_ASCII) may hold anything; pg reads that as U+FFFD. */
+/** After `SET client_encoding` the server may send anything; what is no UTF-8 pg reads as U+FFFD. */
 function textOf(out: JsonWriter): Buffer {
   const text = out.toBuffer();
   return isUtf8(text) ? text : Buffer.from(text.toString());
