@@ -92,7 +92,7 @@ export function policyOf(execute: Execution): Policy {
 }
 
 /**
- * Calls once, as part of `call`, and rejects with its reason as soon as that is to end. What comes of the work
+ * Calls once, as part of `call`, which is open, and rejects with its reason as soon as that is to end. What comes of the work
  * then is ignored. @internal
  */
 export function attemptIn<Result>(
@@ -100,9 +100,30 @@ export function attemptIn<Result>(
   attempt: Attempt<Result>,
 ): Result | PromiseLike<Result> {
   if (call === undefined) return attempt(call);
-  call.throwIfAborted();
   const result = attempt(call);
   return isPromiseLike(result) ? orEnded(result, call) : result;
+}
+
+/** Calls once, in a call of its own, which has just been made for it; otherwise like `attemptIn`. @internal */
+export function attemptInOwn<Result>(call: Call, attempt: Attempt<Result>): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    const onError = (error: unknown) => {
+      call.end();
+      reject(error);
+    };
+    const onDone = (result: Result) => {
+      call.end();
+      resolve(result);
+    };
+    try {
+      const result = attempt(call);
+      if (!isPromiseLike(result)) return onDone(result);
+      call.onAbort(reject);
+      result.then(onDone, onError);
+    } catch (error) {
+      onError(error);
+    }
+  });
 }
 
 const isPromiseLike = <Result>(value: Result | PromiseLike<Result>): value is PromiseLike<Result> =>

@@ -130,11 +130,12 @@ export class PostgresService extends PostgresOptions implements Queryable {
    * `ERR_POSTGRES_NOT_RUNNING`.
    */
   async query(query: string | PostgresQuery, values?: readonly unknown[]): Promise<unknown> {
-    const { session, retries } = this.#run;
-    const by = { label: typeof query === 'string' ? query : (query.name ?? query.text), trace: undefined };
-    return await asQuery(session, query, false, (call) =>
-      retries.run(() => this.#borrow(by, call, (lease) => lease.send(query, values, call)), call),
-    );
+    return await this.#query(query, (lease, call) => lease.send(query, values, call));
+  }
+
+  /** As `query`. */
+  async json(query: string | PostgresQuery, values?: readonly unknown[]): Promise<Buffer> {
+    return await this.#query(query, (lease, call) => lease.sendJson(query, values, call));
   }
 
   /**
@@ -369,6 +370,17 @@ export class PostgresService extends PostgresOptions implements Queryable {
     } finally {
       signal.removeEventListener('abort', closeOnAbort);
     }
+  }
+
+  async #query<Result>(
+    query: string | PostgresQuery,
+    send: (lease: Lease, call: Call) => Promise<Result>,
+  ): Promise<Result> {
+    const { session, retries } = this.#run;
+    const by = { label: typeof query === 'string' ? query : (query.name ?? query.text), trace: undefined };
+    return await asQuery(session, query, false, (call) =>
+      retries.run(() => this.#borrow(by, call, (lease) => send(lease, call)), call),
+    );
   }
 
   async #begin(by: Holder, call: Call, mode: TransactionMode): Promise<Transaction> {

@@ -48,6 +48,14 @@ export interface Queryable {
     query: PostgresArrayQuery,
     values?: readonly unknown[],
   ): Promise<pg.QueryArrayResult<Row>>;
+  /**
+   * The rows of a query as JSON text, `[{"id":1},…]`: what `JSON.stringify` would make of them, without making
+   * them. Meant for the body of an answer.
+   *
+   * @throws {PostgresJsonTypeError} `ERR_POSTGRES_JSON_TYPE`: the parser that pg was given for a type makes of it
+   * what JSON does not have, such as a bigint; otherwise as `query`.
+   */
+  json(query: string | PostgresQuery | PostgresArrayQuery, values?: readonly unknown[]): Promise<Buffer>;
 }
 
 /** One connection, as long as the function that it was handed to runs. */

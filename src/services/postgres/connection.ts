@@ -1,6 +1,7 @@
 import pg from 'pg';
 import type { Clock, Timer } from '../../clock.ts';
 import { preview } from '../../errors.ts';
+import { enableJson } from './json.ts';
 
 /** Who holds a client: a label, or where in the code it was taken. */
 export interface Holder {
@@ -41,6 +42,7 @@ export class Connection {
 
   constructor(config: pg.ClientConfig, clock: Clock) {
     this.client = new pg.Client(config);
+    enableJson(this.client);
     this.#clock = clock;
   }
 

@@ -1,4 +1,5 @@
-import { BosunError, toError } from '../../errors.ts';
+import pg from 'pg';
+import { BosunError, preview, toError } from '../../errors.ts';
 
 /** The database refuses the connection for good: wrong password, unknown database, bad TLS set-up. */
 export class PostgresConnectError extends BosunError {
@@ -147,6 +148,28 @@ export class CommitUnknownError extends BosunError {
 
   constructor(cause: unknown) {
     super(`whether the transaction was committed is not known: ${toError(cause).message}`, { cause });
+  }
+}
+
+/** A value of a column, as the parser of its type made it, is none that JSON has, such as a bigint. */
+export class PostgresJsonTypeError extends BosunError {
+  readonly code = 'ERR_POSTGRES_JSON_TYPE';
+  readonly column: string;
+  /** The type's oid. */
+  readonly typeId: number;
+  readonly statement: string;
+
+  constructor(column: string, typeId: number, statement: string, value: unknown, cause: Error | undefined) {
+    const type = Object.entries(pg.types.builtins)
+      .find(([, id]) => id === typeId)?.[0]
+      .toLowerCase();
+    super(
+      `column ${preview(column)} (type ${type ?? typeId}) of ${statement} has a value that JSON does not have: ${typeof value}`,
+      { cause },
+    );
+    this.column = column;
+    this.typeId = typeId;
+    this.statement = statement;
   }
 }
 

@@ -6,6 +6,7 @@ import type { PostgresArrayQuery, PostgresClient, PostgresQuery } from './client
 import type { Connection } from './connection.ts';
 import { PostgresClientReleasedError, PostgresUnavailableError } from './errors.ts';
 import { describeFailure, dress, kindOf, LOST_RETRY_AFTER_MS } from './failures.ts';
+import { submitJson } from './json.ts';
 import { asQuery, type Session } from './session.ts';
 import { canBeRepeated, describeStatement } from './statement.ts';
 
@@ -30,6 +31,8 @@ export class Lease implements PostgresClient {
   /** The last query failed: the server has yet to say what state that has left. */
   #unsettled = false;
   #unfit = false;
+  /** The query's error that says that the connection is gone, or about to go. */
+  #lost: Error | undefined;
   #rawTaken = false;
   #ended = false;
 
@@ -56,6 +59,12 @@ export class Lease implements PostgresClient {
     return await asQuery(this.#session, query, this.#inTransaction, (call) => this.send(query, values, call));
   }
 
+  async json(query: string | PostgresQuery, values?: readonly unknown[]): Promise<Buffer> {
+    return await asQuery(this.#session, query, this.#inTransaction, (call) =>
+      this.sendJson(query, values, call),
+    );
+  }
+
   /** Sends a query as part of a call. */
   send(query: string | PostgresQuery, values: readonly unknown[] | undefined, call: Call): Promise<unknown> {
     // pg's own promise is rooted in the client, which is old: the garbage collector then takes the rows of
@@ -64,6 +73,16 @@ export class Lease implements PostgresClient {
     return this.exchange(query, call, (client, done) =>
       client.query(query as string, values as unknown[], done),
     );
+  }
+
+  /** Sends a query whose rows are wanted as JSON, as part of a call. */
+  async sendJson(
+    query: string | PostgresQuery,
+    values: readonly unknown[] | undefined,
+    call: Call,
+  ): Promise<Buffer> {
+    const json = await this.exchange(query, call, (client, done) => submitJson(client, query, values, done));
+    return json as Buffer;
   }
 
   /**
@@ -88,7 +107,7 @@ export class Lease implements PostgresClient {
 
   /** Why the connection is gone, if it is. */
   get lost(): Error | undefined {
-    return this.#connection.lost;
+    return this.#lost ?? this.#connection.lost;
   }
 
   /**
@@ -100,7 +119,7 @@ export class Lease implements PostgresClient {
     for (const wake of this.#turns.splice(0)) wake();
     if (this.#rawTaken && abandoned) return false;
     if (this.#cleaning !== undefined) return this.#cleaning.then((clean) => clean && !this.#inTransaction);
-    if (this.#busy || this.#unfit || this.#connection.lost !== undefined) return false;
+    if (this.#busy || this.#unfit || this.lost !== undefined) return false;
     // The server tells an error before the state of the transaction after it; an empty query waits for that.
     if (this.#unsettled || this.#rawTaken) return this.#answers().then((fit) => fit && !this.#inTransaction);
     return !this.#inTransaction;
@@ -202,12 +221,13 @@ export class Lease implements PostgresClient {
     const error = toError(thrown);
     const statement = describeStatement(query);
     const kind = kindOf(error);
-    if (kind === 'lost' || kind === 'refused') this.#unfit = true;
+    if (kind === 'refused') this.#unfit = true;
+    // The server ends the connection after a FATAL error; until then the client looks alive.
+    if (kind === 'lost' || (error instanceof pg.DatabaseError && error.severity !== 'ERROR'))
+      this.#lost = error;
     const retryAfterMs =
       kind === 'lost' && canBeRepeated(query, this.#inTransaction) ? LOST_RETRY_AFTER_MS : undefined;
     if (error instanceof pg.DatabaseError) {
-      // The server ends the connection after a FATAL error; until then the client looks alive.
-      if (error.severity !== 'ERROR') this.#unfit = true;
       dress(error, statement);
       if (retryAfterMs !== undefined) Object.assign(error, { retryAfterMs });
     } else if (kind === 'lost') {

@@ -90,6 +90,11 @@ abstract class Level implements TransactionClient {
     return await this.root.send(query, values);
   }
 
+  async json(query: string | PostgresQuery, values?: readonly unknown[]): Promise<Buffer> {
+    this.check();
+    return await this.root.sendJson(query, values);
+  }
+
   async savepoint(): Promise<PostgresSavepoint> {
     this.check();
     const savepoint = new Savepoint(this.root, this, this.#depth + 1);
@@ -210,15 +215,11 @@ export class Transaction extends Level implements PostgresTransaction {
   }
 
   async send(query: string | PostgresQuery, values?: readonly unknown[]): Promise<unknown> {
-    return await asQuery(this.#session, query, true, async (call) => {
-      const onAbort = (reason: unknown) => call.abort(reason);
-      this.#call.onAbort(onAbort);
-      try {
-        return await this.lease.send(query, values, call);
-      } finally {
-        this.#call.offAbort(onAbort);
-      }
-    });
+    return await this.#asQuery(query, (call) => this.lease.send(query, values, call));
+  }
+
+  async sendJson(query: string | PostgresQuery, values?: readonly unknown[]): Promise<Buffer> {
+    return await this.#asQuery(query, (call) => this.lease.sendJson(query, values, call));
   }
 
   async commit(): Promise<void> {
@@ -252,6 +253,21 @@ export class Transaction extends Level implements PostgresTransaction {
   }
 
   readonly #onAbort = () => void this.rollback();
+
+  async #asQuery<Result>(
+    query: string | PostgresQuery,
+    work: (call: Call) => Promise<Result>,
+  ): Promise<Result> {
+    return await asQuery(this.#session, query, true, async (call) => {
+      const onAbort = (reason: unknown) => call.abort(reason);
+      this.#call.onAbort(onAbort);
+      try {
+        return await work(call);
+      } finally {
+        this.#call.offAbort(onAbort);
+      }
+    });
+  }
 
   async #commit(): Promise<void> {
     const { lost } = this.lease;
