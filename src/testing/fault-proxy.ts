@@ -149,7 +149,7 @@ export class FaultProxy implements AsyncDisposable {
     this.#server = undefined;
   }
 
-  /** New connections are accepted and never answered, also not after `restore`; those that there are stay. */
+  /** New connections are accepted and never answered, also not after `restore`; those that there are go on. */
   async blackHole(): Promise<void> {
     await this.accept();
     this.#blackHole = true;
@@ -187,7 +187,7 @@ export class FaultProxy implements AsyncDisposable {
   }
 
   #connected(near: Socket): void {
-    const link = this.#blackHole ? { near, far: undefined, pipes: undefined } : this.#forward(near);
+    const link = this.#blackHole ? swallow(near) : this.#forward(near);
     this.#links.add(link);
     const sockets = socketsOf(link);
     for (const socket of sockets) {
@@ -195,7 +195,6 @@ export class FaultProxy implements AsyncDisposable {
       socket.on('close', () => {
         if (sockets.every(({ closed }) => closed)) this.#links.delete(link);
       });
-      socket.resume();
     }
   }
 
@@ -215,6 +214,12 @@ export class FaultProxy implements AsyncDisposable {
 
 function atLeast(minimum: number, name: string, value: number): void {
   if (!(value >= minimum)) throw new RangeError(`${name} must be at least ${minimum}, received ${value}`);
+}
+
+/** Reads, as that is how the client's end is noticed. */
+function swallow(near: Socket): Link {
+  near.resume().once('end', () => near.destroy());
+  return { near, far: undefined, pipes: undefined };
 }
 
 const socketsOf = ({ near, far }: Link): Socket[] => (far === undefined ? [near] : [near, far]);

@@ -365,6 +365,12 @@ describe('new connections', () => {
     await using next = await to(proxy);
     await farOf(next, 2);
     expect(lost.socket.destroyed).toBe(false);
+    expect(proxy.connections).toBe(3);
+    await proxy.blackHole();
+    await using leaving = await to(proxy);
+    await until(() => proxy.connections === 4);
+    leaving.socket.destroy();
+    await until(() => proxy.connections === 3);
     await proxy.cut();
     expect(await lost.ended).toBe('reset');
   });
