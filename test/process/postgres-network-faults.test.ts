@@ -3,7 +3,7 @@ import { FaultProxy } from 'bosun/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Load } from '../support/load.ts';
 import type { MortalPostgres } from '../support/mortal-postgres.ts';
-import { expectRecovery, scenario } from '../support/scenario.ts';
+import { expectRecovery, LATENESS, scenario } from '../support/scenario.ts';
 import { startShopDatabase } from '../support/shop.ts';
 
 let postgres: MortalPostgres;
@@ -22,11 +22,11 @@ describe('a shop under load, whose way to the database', () => {
     await scenario(
       postgres,
       async () => {
-        proxy.delay(30);
+        proxy.delay(20);
         await pause(500);
         await proxy.restore();
       },
-      { port: proxy.port, failures: [] },
+      { port: proxy.port, failures: LATENESS },
     );
   });
 
@@ -42,7 +42,7 @@ describe('a shop under load, whose way to the database', () => {
         await proxy.restore();
         expect(database.statistics.cancels).toBeGreaterThan(0);
       },
-      { port: proxy.port, failures: ['ERR_HTTP_CLIENT_GONE'] },
+      { port: proxy.port, failures: [...LATENESS, 'ERR_HTTP_CLIENT_GONE'] },
     );
   });
 

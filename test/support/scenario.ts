@@ -5,13 +5,11 @@ import type { MortalPostgres } from './mortal-postgres.ts';
 import { until } from './postgres.ts';
 import { brands, DEADLINE_MS, openShop, POOL_SIZE, ROOM_MS, type ShopUnderLoad } from './shop.ts';
 
-/** What may come of it when a database is lost, whenever that is. */
-const OF_A_LOSS = [
-  'ERR_DEADLINE',
-  'ERR_POSTGRES_UNAVAILABLE',
-  'ERR_POSTGRES_COMMIT_UNKNOWN',
-  '57P01', // terminating connection due to administrator command
-];
+/** What requests may fail with whenever the machine, or the database, is slow. */
+export const LATENESS = ['ERR_DEADLINE', 'ERR_POSTGRES_COMMIT_UNKNOWN'];
+
+/** What they may fail with when the database is lost, whenever that is. */
+const LOSS = [...LATENESS, 'ERR_POSTGRES_UNAVAILABLE', '57P01'];
 
 /** From the database's return on, by when everything is to succeed: by then a request has its deadline, too. */
 const RECOVERY_MS = 2_000;
@@ -20,7 +18,7 @@ const RECOVERY_MS = 2_000;
 export interface ScenarioOptions {
   /** Where the shop is to connect to. Default: the database's port. */
   readonly port?: number;
-  /** Codes of errors that requests may fail with. */
+  /** Codes of the errors that requests may fail with. Default: those of a database that is lost. */
   readonly failures?: readonly string[];
 }
 
@@ -31,7 +29,7 @@ export interface ScenarioOptions {
 export async function scenario(
   postgres: MortalPostgres,
   work: (shop: ShopUnderLoad) => Promise<void>,
-  { port = postgres.port, failures = OF_A_LOSS }: ScenarioOptions = {},
+  { port = postgres.port, failures = LOSS }: ScenarioOptions = {},
 ): Promise<readonly Answer[]> {
   using strays = watchStrays();
   const shop = await openShop(postgres, port);
