@@ -1,5 +1,5 @@
 import pg from 'pg';
-import { Call, orEnded } from '../../call.ts';
+import { Call } from '../../call.ts';
 import type {
   PostgresArrayQuery,
   PostgresQuery,
@@ -244,14 +244,14 @@ export class Transaction extends Level implements PostgresTransaction {
         retryAfterMs: LOST_RETRY_AFTER_MS,
       });
     }
-    // It is not cancelled: that would not undo a commit that has taken place.
-    const answer = this.#detached('COMMIT', this.#session.queryTimeoutMs).finally(this.#release);
     let command: string;
     try {
-      command = (await orEnded(answer, this.#call)).command;
+      ({ command } = await this.#send('COMMIT', this.#session.queryTimeoutMs, this.#call));
     } catch (error) {
       if (error instanceof pg.DatabaseError && kindOf(error) !== 'lost') throw error;
       throw new CommitUnknownError(error);
+    } finally {
+      this.#release();
     }
     if (command === 'ROLLBACK') throw new TransactionRolledBackError();
   }
@@ -259,16 +259,16 @@ export class Transaction extends Level implements PostgresTransaction {
   async #rollBack(): Promise<void> {
     this.#call.offAbort(this.#onAbort);
     // A client whose ROLLBACK fails is still in the transaction, so it is not used again.
-    if (this.lease.lost === undefined) await this.#detached('ROLLBACK', ROLLBACK_MS).catch(() => {});
+    if (this.lease.lost === undefined) await this.#send('ROLLBACK', ROLLBACK_MS).catch(() => {});
     this.#release();
     this.#call.end();
   }
 
-  /** Sends it whatever has become of the caller. */
-  async #detached(text: string, limitMs: number): Promise<pg.QueryResult> {
+  /** Sends it as part of a call; without one, whatever has become of the caller. */
+  async #send(text: string, limitMs: number, parent?: Call): Promise<pg.QueryResult> {
     const { clock } = this.#session;
     const onLimit = () => new QueryTimeoutError(text, limitMs, undefined);
-    const call = new Call({ limitMs, clock, onLimit });
+    const call = new Call({ parent, limitMs, clock, onLimit });
     try {
       return (await this.lease.send(text, undefined, call)) as pg.QueryResult;
     } finally {
