@@ -151,8 +151,8 @@ export class Running {
         await transaction.commit();
         return result;
       } catch (error) {
-        // When its time is up, it is rolling back already, and nobody waits for that.
-        if (!transaction.ended) await transaction.rollback();
+        // Nobody waits for that beyond the end of the call, at which it is rolled back anyway.
+        if (!transaction.ended) await orEnded(transaction.rollback(), call).catch(() => {});
         throw error;
       }
     };
