@@ -221,7 +221,9 @@ export class Lease implements PostgresClient {
     const error = toError(thrown);
     const statement = describeStatement(query);
     const kind = kindOf(error);
-    if (kind === 'refused') this.#unfit = true;
+    if (kind === 'forgotten') this.#unfit = true;
+    // The first to notice sees to it that nobody else meets it.
+    if (kind === 'stale' && !this.#connection.stale) this.#session.renew();
     // The server ends the connection after a FATAL error; until then the client looks alive.
     if (kind === 'lost' || (error instanceof pg.DatabaseError && error.severity !== 'ERROR'))
       this.#lost = error;

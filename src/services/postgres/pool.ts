@@ -161,6 +161,14 @@ export class ConnectionPool {
     this.#search(0);
   }
 
+  /** Replaces the connections: what they have prepared is stale, on one like on the others. */
+  renew(): void {
+    for (const connection of this.#open) {
+      if (!this.#connecting.has(connection)) connection.stale = true;
+    }
+    this.#discardIdle();
+  }
+
   /** What keeps the pool from closing, for people. */
   get heldBy(): string[] {
     const now = this.#options.clock.now();
@@ -281,7 +289,7 @@ export class ConnectionPool {
     this.#down = { error, since: known?.since ?? this.#options.clock.now() };
     if (known === undefined) this.#events.down(error);
     // A server that does not answer would not answer on these, either.
-    for (const connection of this.#idle.splice(0)) this.#discard(connection);
+    this.#discardIdle();
     this.#waiters.refuse(() => this.#unavailable(error));
   }
 
@@ -328,8 +336,9 @@ export class ConnectionPool {
     connection.holder = undefined;
     connection.leakTold = false;
     if (this.#onClosed !== undefined) connection.close();
-    else if (!fit || connection.lost !== undefined || this.#down !== undefined) this.#discard(connection);
-    else this.#hand(connection);
+    else if (!fit || connection.stale || connection.lost !== undefined || this.#down !== undefined) {
+      this.#discard(connection);
+    } else this.#hand(connection);
   }
 
   /** Gives a connection to who has waited longest. */
@@ -341,6 +350,10 @@ export class ConnectionPool {
     }
     this.#take(connection, waiter.by, waiter.since, this.#options.clock.now());
     waiter.resolve(connection);
+  }
+
+  #discardIdle(): void {
+    for (const connection of this.#idle.splice(0)) this.#discard(connection);
   }
 
   #discard(connection: Connection): void {
