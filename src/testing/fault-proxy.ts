@@ -143,6 +143,14 @@ export class FaultProxy implements AsyncDisposable {
     await Promise.all(ended);
   }
 
+  /**
+   * The connections that there are lead nowhere any more, for good, and nobody says so: something on the way has
+   * forgotten them, as a NAT does after a while. New ones are forwarded.
+   */
+  strand(): void {
+    for (const { pipes } of this.#links) for (const way of directions) pipes?.[way].drop();
+  }
+
   /** New connections are refused, as where nobody listens; those that there are stay. */
   refuse(): void {
     this.#server?.close();

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Load } from '../support/load.ts';
 import type { MortalPostgres } from '../support/mortal-postgres.ts';
 import { expectRecovery, LATENESS, scenario } from '../support/scenario.ts';
-import { startShopDatabase } from '../support/shop.ts';
+import { type ShopUnderLoad, startShopDatabase } from '../support/shop.ts';
 
 let postgres: MortalPostgres;
 
@@ -46,7 +46,7 @@ describe('a shop under load, whose way to the database', () => {
     );
   });
 
-  it.each<[string, (proxy: FaultProxy) => Promise<void>]>([
+  it.each<[string, (proxy: FaultProxy, shop: ShopUnderLoad) => Promise<void>]>([
     [
       'is slower than every deadline',
       async (proxy) => {
@@ -105,6 +105,15 @@ describe('a shop under load, whose way to the database', () => {
       },
     ],
     [
+      'forgets connections, and says nothing',
+      async (proxy, { healthy }) => {
+        proxy.strand();
+        await healthy();
+        // The database has not noticed, either.
+        await proxy.cut();
+      },
+    ],
+    [
       'swallows new connections after the old ones are cut',
       async (proxy) => {
         await proxy.blackHole();
@@ -119,9 +128,9 @@ describe('a shop under load, whose way to the database', () => {
     let returned = 0;
     const answers = await scenario(
       postgres,
-      async ({ database }) => {
-        await fault(proxy);
-        const { cancels, discarded } = database.statistics;
+      async (shop) => {
+        await fault(proxy, shop);
+        const { cancels, discarded } = shop.database.statistics;
         expect(cancels + discarded).toBeGreaterThan(0);
         await proxy.restore();
         returned = performance.now();

@@ -331,6 +331,26 @@ describe('halfClose', () => {
   });
 });
 
+describe('strand', () => {
+  it('leaves connections open that lead nowhere, while new ones are forwarded', async () => {
+    await using proxy = await listen();
+    await using client = await to(proxy);
+    const far = await farOf(client);
+    proxy.pause();
+    far.socket.write('lost');
+    proxy.strand();
+    await proxy.restore();
+    client.socket.end('lost');
+    await using next = await to(proxy);
+    await next.send('found');
+    await until(() => fars[1]?.received === 'found');
+    expect(far.received).toBe('');
+    expect(far.how).toBe('open');
+    expect(client.received).toHaveLength(0);
+    expect(proxy.connections).toBe(2);
+  });
+});
+
 describe('new connections', () => {
   it('are refused while those that there are go on, until they are accepted again at the same port', async () => {
     await using proxy = await listen();
