@@ -127,6 +127,7 @@ export class Catalogue extends HttpService.extend({
             return reply.code(201).send();
           },
         );
+      done();
     });
 
     app.get('/summary', () => {
