@@ -55,13 +55,11 @@ export function makePolicy(
 export function policyOf(execute: Execution): Policy {
   function policy<This, Args extends unknown[], Result>(
     fn: (this: This, ...args: Args) => Result | PromiseLike<Result>,
-    context?: ClassMethodDecoratorContext,
+    context?: Pick<ClassMethodDecoratorContext, 'kind'>,
   ): (this: This, ...args: Args) => Promise<Result> {
     if (typeof fn !== 'function') throw new TypeError(`a policy wraps a function, received ${preview(fn)}`);
     if (context !== undefined && context.kind !== 'method') {
-      throw new TypeError(
-        `a policy decorates a method, not a ${String((context as { kind: unknown }).kind)}`,
-      );
+      throw new TypeError(`a policy decorates a method, not a ${String(context.kind)}`);
     }
     const wrapped = function (this: This, ...args: Args): Promise<Result> {
       const signal = args.at(-1);
