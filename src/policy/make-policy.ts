@@ -4,14 +4,14 @@ import { preview } from '../errors.ts';
 import { type Attempt, type Execution, execution, type Policy } from './policy.ts';
 import { countersFor, type PolicyKind } from './statistics.ts';
 
-/** What a policy does with a call: it calls `attempt` as often as it likes. The caller has not given up yet. */
+/** What a policy does with a call: it calls `attempt` as often as it likes. The caller has not given up yet. @internal */
 export type Rule = <Result>(
   attempt: Attempt<Result>,
   caller: Call | undefined,
   clock: Clock,
 ) => Result | PromiseLike<Result>;
 
-/** What all kinds of policies are made of. */
+/** What all kinds of policies are made of. @internal */
 export interface PolicyParts {
   readonly name?: string | undefined;
   readonly clock?: Clock | undefined;
