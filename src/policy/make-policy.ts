@@ -4,14 +4,14 @@ import { preview } from '../errors.ts';
 import { type Attempt, type Execution, execution, type Policy } from './policy.ts';
 import { countersFor, type PolicyKind } from './statistics.ts';
 
-/** What a policy does with a call: it calls `attempt` as often as it likes. The caller has not given up yet. */
+/** What a policy does with a call: it calls `attempt` as often as it likes. The caller has not given up yet. @internal */
 export type Rule = <Result>(
   attempt: Attempt<Result>,
   caller: Call | undefined,
   clock: Clock,
 ) => Result | PromiseLike<Result>;
 
-/** What all kinds of policies are made of. */
+/** What all kinds of policies are made of. @internal */
 export interface PolicyParts {
   readonly name?: string | undefined;
   readonly clock?: Clock | undefined;
@@ -55,13 +55,11 @@ export function makePolicy(
 export function policyOf(execute: Execution): Policy {
   function policy<This, Args extends unknown[], Result>(
     fn: (this: This, ...args: Args) => Result | PromiseLike<Result>,
-    context?: ClassMethodDecoratorContext,
+    context?: Pick<ClassMethodDecoratorContext, 'kind'>,
   ): (this: This, ...args: Args) => Promise<Result> {
     if (typeof fn !== 'function') throw new TypeError(`a policy wraps a function, received ${preview(fn)}`);
     if (context !== undefined && context.kind !== 'method') {
-      throw new TypeError(
-        `a policy decorates a method, not a ${String((context as { kind: unknown }).kind)}`,
-      );
+      throw new TypeError(`a policy decorates a method, not a ${String(context.kind)}`);
     }
     const wrapped = function (this: This, ...args: Args): Promise<Result> {
       const signal = args.at(-1);
