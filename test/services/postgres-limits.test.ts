@@ -86,6 +86,8 @@ describe('a query whose time is up', () => {
     await using _daemon = await entrypoint([database], quiet);
     await expect(database.query({ text: 'SELECT 1', timeoutMs })).rejects.toThrow(RangeError);
     await expect(database.withClient(() => 1, { timeoutMs })).rejects.toThrow(RangeError);
+    await expect(database.begin({ timeoutMs })).rejects.toThrow(RangeError);
+    await expect(database.transaction(() => 1, { retries: timeoutMs })).rejects.toThrow(RangeError);
   });
 
   it('sends nothing with a limit of 0', async () => {

@@ -2,7 +2,7 @@ import { createServer, type Socket } from 'node:net';
 import { Entrypoint, entrypoint } from 'bosun';
 import { FakeClock, settle } from 'bosun/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { databaseOf, quiet, terminate } from '../support/database.ts';
+import { databaseOf, pidOf, quiet, terminate } from '../support/database.ts';
 import { Relay, startPostgres, type TestPostgres, until } from '../support/postgres.ts';
 
 let server: TestPostgres;
@@ -214,5 +214,44 @@ describe('a database that is down', () => {
     await until(() => [...sockets].every((socket) => socket.destroyed || socket.readableEnded));
     mute.close();
     for (const socket of sockets) socket.destroy();
+  });
+});
+
+describe('a database that takes no more connections', () => {
+  it('is degraded, and those that are left go on', async () => {
+    const clock = new FakeClock();
+    await server.query("CREATE ROLE limited LOGIN PASSWORD 'secret'");
+    const url = server.url.replace(/\/\/[^@]*@/, '//limited:secret@');
+    const database = databaseOf(server, { url, poolSize: 2 });
+    const daemon = new Entrypoint([database], { ...quiet, clock });
+    await daemon.start();
+    await server.query('ALTER ROLE limited CONNECTION LIMIT 1');
+    const { waiting } = await database.withClient(async (client) => {
+      await database.withClient(async (other) => {
+        await server.query('SELECT pg_terminate_backend($1)', [await pidOf(other)]);
+        await other.query('SELECT 1').catch(() => {});
+      });
+      await until(() => database.statistics.size === 1);
+      const waiting = database.query('SELECT 1 AS one');
+      await until(() => database.statistics.state === 'degraded');
+      expect(database.statistics).toMatchObject({ inUse: 1, waiting: 1 });
+      expect(await database.health()).toEqual({
+        ok: true,
+        detail: expect.stringContaining('no new connections: '),
+      });
+      await client.query('SELECT 1');
+      return { waiting };
+    });
+    expect((await waiting).rows).toEqual([{ one: 1 }]);
+    await server.query('ALTER ROLE limited CONNECTION LIMIT -1');
+    await until(async () => {
+      await clock.advance(1_000);
+      return database.statistics.state === 'up';
+    });
+    await until(() => database.statistics.idle === 2);
+    expect(database.lines.filter(({ level }) => level >= 30)).toEqual([]);
+    await daemon.stop();
+    expect(clock.pending).toBe(0);
+    await server.query('DROP ROLE limited');
   });
 });
