@@ -3,10 +3,10 @@ import { type Clock, systemClock, type Timer } from './clock.ts';
 import { DeadlineError } from './errors.ts';
 import type { LogFields } from './logging/fields.ts';
 
-/** Told once, with the reason, that a call is to end. */
+/** Told once, with the reason, that a call is to end. @internal */
 export type AbortListener = (reason: unknown) => void;
 
-/** What a call is given. */
+/** What a call is given. @internal */
 export interface CallOptions {
   /** The call it is part of: it ends with that, too. Default: none. */
   readonly parent?: Call | undefined;

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import { type Scope, service } from 'bosun';
-import { aggregate, coalesce } from 'bosun/policy';
+import { AggregateMissingError, aggregate, coalesce } from 'bosun/policy';
 import { HttpService } from 'bosun/services/http';
 import { PostgresService } from 'bosun/services/postgres';
 import Fastify from 'fastify';
@@ -98,15 +98,17 @@ export class Catalogue extends HttpService.extend({
         },
         async (request, reply) => {
           const { id } = request.params;
-          return (
-            (await product(id)) ??
-            reply.code(404).send({ error: 'Not Found', message: `there is no product ${id}` })
-          );
+          try {
+            return await product(id);
+          } catch (error) {
+            if (!(error instanceof AggregateMissingError)) throw error;
+            return reply.code(404).send({ error: 'Not Found', message: `there is no product ${id}` });
+          }
         },
       );
     }
 
-    await app.register(async (writes) => {
+    await app.register((writes, _options, done) => {
       requestScope(writes, database);
       writes
         .withTypeProvider<ZodTypeProvider>()
@@ -125,6 +127,7 @@ export class Catalogue extends HttpService.extend({
             return reply.code(201).send();
           },
         );
+      done();
     });
 
     app.get('/summary', () => {

@@ -2,8 +2,10 @@ import { z } from 'zod';
 import { type Clock, systemClock } from '../clock.ts';
 import { parseOptions } from '../options.ts';
 import { Batch, type BatchFunction, type Batching, type By } from './batch.ts';
+import { AggregateMissingError } from './errors.ts';
+import { countOrInfinity, policyShape } from './options.ts';
 import type { PolicyOptions } from './policy.ts';
-import { atLeastOne, type PolicyKey, perThis } from './shared-work.ts';
+import { type PolicyKey, perThis } from './shared-work.ts';
 import { type Counters, countersFor } from './statistics.ts';
 
 /** Options of `aggregate`. */
@@ -50,7 +52,7 @@ export interface AggregateByKey<Result, Key extends PolicyKey> {
   <This, Row extends Result>(
     fn: (this: This, args: Key[], signal: AbortSignal) => readonly Row[] | PromiseLike<readonly Row[]>,
     context?: undefined,
-  ): (this: This, argument: Key, signal?: AbortSignal) => Promise<Row | undefined>;
+  ): (this: This, argument: Key, signal?: AbortSignal) => Promise<Row>;
 }
 
 /** With results in a `Map` by argument. */
@@ -66,11 +68,12 @@ export interface AggregateToMap {
       signal: AbortSignal,
     ) => ReadonlyMap<Key, Result | Error> | PromiseLike<ReadonlyMap<Key, Result | Error>>,
     context?: undefined,
-  ): (this: This, argument: Key, signal?: AbortSignal) => Promise<Result | undefined>;
+  ): (this: This, argument: Key, signal?: AbortSignal) => Promise<Result>;
 }
 
 const schema = z.strictObject({
-  name: z.string().optional(),
+  name: policyShape.name,
+  clock: policyShape.clock.default(systemClock),
   // A leeway without end would be a call without an answer.
   leewayMs: z
     .custom<number>(
@@ -78,20 +81,14 @@ const schema = z.strictObject({
       'must be a finite number of milliseconds of at least 0',
     )
     .default(0),
-  maxCount: atLeastOne().default(1_000),
-  maxInFlight: atLeastOne().default(Number.POSITIVE_INFINITY),
+  maxCount: countOrInfinity().default(1_000),
+  maxInFlight: countOrInfinity().default(Number.POSITIVE_INFINITY),
   by: z
     .custom<By>(
       (value) => value === 'order' || value === 'key' || typeof value === 'function',
       "must be 'order', 'key' or a function from a result to its argument",
     )
     .default('order'),
-  clock: z
-    .custom<Clock>(
-      (value) => typeof value === 'object' && value !== null && 'setTimer' in value,
-      'must be a Clock',
-    )
-    .default(systemClock),
 });
 
 /**
@@ -104,14 +101,14 @@ const schema = z.strictObject({
  *     return rows;
  *   },
  * );
- * await product(5); // a Product, or undefined
+ * await product(5); // a Product
  * ```
  *
  * `by` tells how results find their callers. `'order'`, the default: the function returns an array of one result
  * per argument. A function: it makes of each result the argument that it belongs to. `'key'`: the function
- * returns a `Map` by argument. By key an argument that several callers have is sent once, they share the result,
- * and who has none gets `undefined`. By order each call is sent, as for an insert. An `Error` in the array or the
- * `Map` rejects its caller alone.
+ * returns a `Map` by argument. By key an argument that several callers have is sent once, and they share the
+ * result; who has none is rejected alone ({AggregateMissingError} `ERR_AGGREGATE_MISSING`). By order each call is
+ * sent, as for an insert. An `Error` in the array or the `Map` rejects its caller alone.
  *
  * As a TC39 decorator it takes a method with a list of arguments, whose type stays: each caller passes the list
  * that it needs, `const [row] = await this.rows([5])`, and gets what the method would have returned for that.
@@ -190,13 +187,17 @@ class Aggregator<This, Argument> {
   /** Answers as the function itself would for these arguments alone. */
   async callEach(args: readonly Argument[], signal: AbortSignal | undefined): Promise<unknown> {
     const { by } = this.#settings;
-    const asked = by === 'order' ? args : [...new Set(args)];
-    const results = await Promise.all(asked.map((argument) => this.call(argument, signal)));
-    if (by === 'order') return results;
-    const found = asked
-      .map((argument, index) => [argument, results[index]] as const)
-      .filter(([, result]) => result !== undefined);
-    return by === 'key' ? new Map(found) : found.map(([, result]) => result);
+    if (by === 'order') return await Promise.all(args.map((argument) => this.call(argument, signal)));
+    const found = new Map<Argument, unknown>();
+    const ask = async (argument: Argument) => {
+      try {
+        found.set(argument, await this.call(argument, signal));
+      } catch (error) {
+        if (!(error instanceof AggregateMissingError)) throw error;
+      }
+    };
+    await Promise.all([...new Set(args)].map(ask));
+    return by === 'key' ? found : [...found.values()];
   }
 
   #newBatch(): Batch<This, Argument> {

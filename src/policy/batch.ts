@@ -1,7 +1,7 @@
 import type { Call } from '../call.ts';
 import type { Clock, Timer } from '../clock.ts';
 import { preview } from '../errors.ts';
-import { AggregateResultError } from './batching-errors.ts';
+import { AggregateMissingError, AggregateResultError } from './errors.ts';
 import { type Caller, SharedWork } from './shared-work.ts';
 import type { Counters } from './statistics.ts';
 
@@ -73,7 +73,11 @@ export class Batch<This, Argument> extends SharedWork<Argument, unknown, unknown
       for (const [index, caller] of callers.entries()) this.#answer(caller, results[index]);
     } else {
       const results = resultsByKey(outcome, by, this.#sent);
-      for (const caller of this.callers) this.#answer(caller, results.get(caller.argument));
+      for (const caller of this.callers) {
+        const { argument } = caller;
+        if (results.has(argument)) this.#answer(caller, results.get(argument));
+        else this.failed(caller, new AggregateMissingError(argument));
+      }
     }
   }
 

@@ -3,9 +3,10 @@ import type { Call } from '../call.ts';
 import { systemClock } from '../clock.ts';
 import { preview } from '../errors.ts';
 import { parseOptions } from '../options.ts';
-import { CoalesceKeyError } from './batching-errors.ts';
+import { CoalesceKeyError } from './errors.ts';
+import { callable, countOrInfinity, policyShape } from './options.ts';
 import type { PolicyOptions } from './policy.ts';
-import { atLeastOne, type PolicyKey, perThis, SharedWork } from './shared-work.ts';
+import { type PolicyKey, perThis, SharedWork } from './shared-work.ts';
 import { type Counters, countersFor } from './statistics.ts';
 
 /** Options of `coalesce`. */
@@ -33,11 +34,9 @@ export type Coalesce<Args extends readonly unknown[]> = <This, Given extends Arg
 ) => (this: This, ...args: Given) => Promise<Result>;
 
 const schema = z.strictObject({
-  name: z.string().optional(),
-  key: z
-    .custom<(...args: unknown[]) => unknown>((value) => typeof value === 'function', 'must be a function')
-    .optional(),
-  maxInFlight: atLeastOne().default(1),
+  name: policyShape.name,
+  key: callable<(...args: unknown[]) => unknown>().optional(),
+  maxInFlight: countOrInfinity().default(1),
 });
 
 /**

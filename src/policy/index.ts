@@ -7,7 +7,6 @@ export {
   aggregate,
 } from './aggregate.ts';
 export { type BackoffOptions, backoff } from './backoff.ts';
-export { AggregateResultError, CoalesceKeyError } from './batching-errors.ts';
 export { type Bulkhead, type BulkheadOptions, bulkhead } from './bulkhead.ts';
 export type { CircuitState, CircuitTransition } from './circuit.ts';
 export { type CircuitBreaker, type CircuitBreakerOptions, circuitBreaker } from './circuit-breaker.ts';

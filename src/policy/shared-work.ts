@@ -1,5 +1,4 @@
 import { AsyncResource } from 'node:async_hooks';
-import { z } from 'zod';
 import { Call, currentCall, surroundings } from '../call.ts';
 import type { Clock } from '../clock.ts';
 import type { Counters } from './statistics.ts';
@@ -189,10 +188,3 @@ export function perThis<This, State>(make: (self: This) => State): (self: This) 
     return state;
   };
 }
-
-/** How many of something at most: a whole number, or `Infinity` for no limit. @internal */
-export const atLeastOne = () =>
-  z.custom<number>(
-    (value) => value === Number.POSITIVE_INFINITY || (Number.isSafeInteger(value) && Number(value) >= 1),
-    'must be an integer of at least 1 (or Infinity)',
-  );

@@ -153,14 +153,18 @@ describe('results by order', () => {
 });
 
 describe('results by key', () => {
-  test('find their callers in any order; who has none gets undefined', async () => {
+  test('find their callers in any order; who has none is rejected alone', async () => {
     const get = aggregate({ by: (row: Row) => row.id })(async (ids: readonly number[]) =>
       ids
         .filter((id) => id < 10)
         .map(rowOf)
         .reverse(),
     );
-    expect(await Promise.all([get(1), get(12), get(3)])).toEqual([rowOf(1), undefined, rowOf(3)]);
+    expect(await Promise.all([1, 12, 3].map((id) => outcome(get(id))))).toMatchObject([
+      { value: rowOf(1) },
+      { error: { code: 'ERR_AGGREGATE_MISSING', argument: 12 } },
+      { value: rowOf(3) },
+    ]);
   });
 
   test('are shared by callers of one argument, which is sent once and counts once', async () => {
@@ -181,8 +185,8 @@ describe('results by key', () => {
       async (ids: readonly string[]) =>
         new Map<string, number | Error>(ids.slice(1).map((id) => [id, id === 'bad' ? error : id.length])),
     );
-    expect(await Promise.all(['none', 'bad', 'four', 'bad'].map((id) => outcome(get(id))))).toEqual([
-      { value: undefined },
+    expect(await Promise.all(['none', 'bad', 'four', 'bad'].map((id) => outcome(get(id))))).toMatchObject([
+      { error: { code: 'ERR_AGGREGATE_MISSING', argument: 'none' } },
       { error },
       { value: 4 },
       { error },

@@ -126,6 +126,23 @@ describe('a query whose connection is lost', () => {
   });
 });
 
+describe('a mistake in a query', () => {
+  it.each([
+    ['a wrong number of values', { text: 'SELECT $1::int', values: [1, 2] }, '08P01'],
+    ['a syntax error', { text: 'SELECT FROM FROM' }, '42601'],
+    ['a value that cannot be sent', { text: 'SELECT $1::text', values: [{ n: 1n }] }, undefined],
+  ])('(%s) is not repeated, and costs no connection', async (_case, query, code) => {
+    await using set = await started();
+    const { database } = set;
+    const error = await rejection(database.query(query));
+    expect(error).toBeInstanceOf(Error);
+    expect(error?.code).toBe(code);
+    expect(error).not.toHaveProperty('retryAfterMs');
+    expect((await database.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
+    expect(database.statistics).toMatchObject({ retries: 0, discarded: 0, state: 'up' });
+  });
+});
+
 describe('a prepared statement', () => {
   const SELECT_ALL = { name: 'all', text: 'SELECT * FROM items WHERE id = $1' };
 

@@ -61,9 +61,7 @@ export const text: Promise<string> = some(1);
 const mutable = aggregate()((ids: number[]) => ids);
 export const same: Promise<number> = mutable(1);
 const byId = aggregate({ by: (row: Row) => row.id })(rowsOf);
-export const found: Promise<Row | undefined> = byId(1);
-// @ts-expect-error there may be none
-export const sure: Promise<Row> = byId(1);
+export const found: Promise<Row> = byId(1);
 // @ts-expect-error its key is a number
 void byId('1');
 // @ts-expect-error rows have numbers for keys
@@ -73,11 +71,11 @@ aggregate({ by: (row: Row) => row });
 const mapped = aggregate({ by: 'key' })(
   async (ids: readonly string[]) => new Map(ids.map((id) => [id, id.length])),
 );
-export const length: Promise<number | undefined> = mapped('x');
+export const length: Promise<number> = mapped('x');
 const mixed = aggregate({ by: 'key' })(
   async (ids: readonly string[]) => new Map<string, Row | Error>(ids.map((id) => [id, new Error(id)])),
 );
-export const mixedRow: Promise<Row | undefined> = mixed('x');
+export const mixedRow: Promise<Row> = mixed('x');
 // @ts-expect-error not a Map
 aggregate({ by: 'key' })(rowsOf);
 

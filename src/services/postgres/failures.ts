@@ -50,8 +50,11 @@ export function describeFailure(thrown: unknown): string {
 
 export const codeOf = (error: Error) => ('code' in error ? String(error.code) : '');
 
-/** 08 connection exception, 57P01 to 57P03 shutdown and start-up, 53300 too many connections. */
-const unavailableStates = /^(08...|57P0[123]|53300)$/;
+/**
+ * 08 connection exception, 57P01 to 57P05 shutdown, start-up, idle sessions, 25P03 and 25P04 transactions that
+ * lasted too long, 53300 too many connections: the session ends with it.
+ */
+const lostStates = /^(08...|57P0[1-5]|25P0[34]|53300)$/;
 
 /** 40001 serialization failure, 40P01 deadlock: the server has undone the statement, or the transaction. */
 const undoneStates = /^(40001|40P01)$/;
@@ -69,7 +72,8 @@ export function kindOf(error: unknown): FailureKind {
   if (!(error instanceof pg.DatabaseError)) return isConnectionError(error) ? 'lost' : 'final';
   const code = error.code ?? '';
   if (undoneStates.test(code)) return 'undone';
-  if (unavailableStates.test(code)) return 'lost';
+  // 08P01 protocol violation: as an error it is about a wrong number of values, as the end of all a pooler's.
+  if (lostStates.test(code)) return code === '08P01' && error.severity === 'ERROR' ? 'final' : 'lost';
   // After DISCARD or DEALLOCATE ALL.
   if (code === '26000') return 'forgotten';
   // "cached plan must not change result type", after ALTER TABLE.
