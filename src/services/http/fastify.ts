@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { subscribe } from 'node:diagnostics_channel';
 import type { IncomingMessage } from 'node:http';
 import type { Logger } from '../../service.ts';
-import { errorBody, pathOf } from './answers.ts';
+import { errorBody, notNow, pathOf, retryAfterOf } from './answers.ts';
 import { requestId } from './request-id.ts';
 
 /** The part of a Fastify app that is set up for a service; Fastify itself is the user's to load. */
@@ -45,13 +45,19 @@ export function settingUpFastify<Value>(log: Logger, create: () => Value): Value
 function setUp(app: App, log: Logger): void {
   app.setGenReqId(requestId);
   app.setErrorHandler((error, { raw }, reply) => {
-    const status = statusOf(error) ?? (reply.statusCode >= 400 ? reply.statusCode : 500);
+    const ownStatus = statusOf(error) ?? (reply.statusCode >= 400 ? reply.statusCode : undefined);
+    const retryAfter = ownStatus === undefined ? retryAfterOf(error) : undefined;
+    const status = ownStatus ?? (retryAfter === undefined ? 500 : 503);
     if (status < 500) {
       reply.send(error);
       return;
     }
     const reqId = requestId(raw);
-    log.error({ err: error, reqId }, `${raw.method} ${pathOf(raw)} failed`);
+    if (retryAfter === undefined) log.error({ err: error, reqId }, `${raw.method} ${pathOf(raw)} failed`);
+    else {
+      log.warn({ reqId }, notNow(raw, error));
+      reply.header('retry-after', retryAfter);
+    }
     reply.code(status).header('x-request-id', reqId).send(errorBody(status, reqId));
   });
   // Otherwise Fastify warns when the user sets another.

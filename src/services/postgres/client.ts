@@ -1,11 +1,26 @@
-import pg from 'pg';
-import { PostgresClientReleasedError, TransactionRolledBackError } from './errors.ts';
+import type pg from 'pg';
+
+/** Bounds of a query or a transaction. */
+export interface CallLimits {
+  /**
+   * How long it may take, in ms from the call on, waiting for a connection and retries included; `Infinity`: no
+   * limit; 0 rejects and sends nothing.
+   */
+  readonly timeoutMs?: number;
+  /** Ends it, with the signal's reason. */
+  readonly signal?: AbortSignal;
+}
 
 /** A query with its values; `name` makes it a prepared statement of its connection. */
-export interface PostgresQuery {
+export interface PostgresQuery extends CallLimits {
   readonly text: string;
   readonly values?: readonly unknown[];
   readonly name?: string;
+  /**
+   * Whether it may be done twice, and so be sent again after its connection was lost. Default: whether its text
+   * only reads (SELECT, VALUES, TABLE, SHOW). Say `false` where a function in a SELECT writes.
+   */
+  readonly idempotent?: boolean;
 }
 
 /** A query whose rows are arrays of the columns' values. */
@@ -13,12 +28,17 @@ export interface PostgresArrayQuery extends PostgresQuery {
   readonly rowMode: 'array';
 }
 
-/** What takes queries: the service, and a client inside `withClient` and `transaction`. */
+/** What takes queries: the service, a client inside `withClient`, and a transaction. */
 export interface Queryable {
   /**
-   * Sends a query and gives its result; `$1`, `$2`, … in the text stand for `values`.
+   * Sends a query and gives its result; `$1`, `$2`, … in the text stand for `values`. When its time is up, its
+   * signal aborts, or the caller's deadline passes, it rejects at once, and is cancelled on the server.
    *
-   * @throws {DatabaseError} pg's, with its fields: `code` is the SQLSTATE, and `constraint`, `detail`, …
+   * @throws {DatabaseError} pg's, with its fields: `code` is the SQLSTATE, `statement` names the query, and
+   * `constraint`, `detail`, …
+   * @throws {QueryTimeoutError} `ERR_POSTGRES_QUERY_TIMEOUT`; {DeadlineError} `ERR_DEADLINE`; `signal.reason`.
+   * @throws {PostgresUnavailableError} `ERR_POSTGRES_UNAVAILABLE`: the connection was lost.
+   * @throws {StatementNameError} `ERR_POSTGRES_STATEMENT_NAME`
    */
   query<Row extends pg.QueryResultRow = pg.QueryResultRow>(
     query: string | PostgresQuery,
@@ -28,107 +48,60 @@ export interface Queryable {
     query: PostgresArrayQuery,
     values?: readonly unknown[],
   ): Promise<pg.QueryArrayResult<Row>>;
+  /**
+   * The rows of a query as JSON text, `[{"id":1},…]`: what `JSON.stringify` would make of them, without making
+   * them. Meant for the body of an answer.
+   *
+   * @throws {PostgresJsonTypeError} `ERR_POSTGRES_JSON_TYPE`: the parser that pg was given for a type makes of it
+   * what JSON does not have, such as a bigint; otherwise as `query`.
+   */
+  json(query: string | PostgresQuery | PostgresArrayQuery, values?: readonly unknown[]): Promise<Buffer>;
 }
 
 /** One connection, as long as the function that it was handed to runs. */
 export interface PostgresClient extends Queryable {
-  /** pg's client, for LISTEN, COPY and cursors. Never release or end it. */
+  /** pg's client, for LISTEN, COPY and cursors. Never release or end it. Nothing bounds what is done with it. */
   readonly raw: pg.ClientBase;
 }
 
 /** See PostgreSQL, "Transaction Isolation". */
 export type Isolation = 'read committed' | 'repeatable read' | 'serializable';
 
-/** A client on loan from the pool. @internal */
-export class Lease implements PostgresClient {
-  readonly #client: pg.PoolClient;
-  #inFlight = 0;
-  #dying = false;
-  #unsettled = false;
-  #released = false;
-
-  constructor(client: pg.PoolClient) {
-    this.#client = client;
-  }
-
-  get raw(): pg.ClientBase {
-    if (this.#released) throw new PostgresClientReleasedError();
-    return this.#client;
-  }
-
-  async query<Row extends pg.QueryResultRow>(
-    query: string | PostgresQuery,
-    values?: readonly unknown[],
-  ): Promise<pg.QueryResult<Row>>;
-  async query<Row extends unknown[]>(
-    query: PostgresArrayQuery,
-    values?: readonly unknown[],
-  ): Promise<pg.QueryArrayResult<Row>>;
-  async query(query: string | PostgresQuery, values?: readonly unknown[]): Promise<unknown> {
-    const client = this.raw;
-    this.#inFlight += 1;
-    try {
-      const result = await send(client, query, values);
-      this.#unsettled = false;
-      return result;
-    } catch (error) {
-      this.#unsettled = true;
-      // The error was made where the socket was read: its stack is to lead to the caller instead.
-      if (error instanceof Error) Error.captureStackTrace(error);
-      // The server ends the connection after a FATAL error; until then the client looks alive.
-      if (error instanceof pg.DatabaseError && error.severity !== 'ERROR') this.#dying = true;
-      throw error;
-    } finally {
-      this.#inFlight -= 1;
-    }
-  }
-
-  /** Ends the loan; says whether the connection is fit for the next one. */
-  async end(): Promise<boolean> {
-    this.#released = true;
-    if (this.#inFlight > 0 || this.#dying) return false;
-    try {
-      // The server tells an error before the state of the transaction after it; an empty query waits for that.
-      if (this.#unsettled) await this.#client.query('');
-    } catch {
-      return false;
-    }
-    return this.#client.getTransactionStatus() === 'I';
-  }
+/** How a transaction begins. */
+export interface TransactionMode {
+  /** Default: the database's, `read committed` unless set otherwise. */
+  readonly isolation?: Isolation;
+  /** The server refuses everything that writes. */
+  readonly readOnly?: boolean;
 }
 
-/**
- * pg's own promise is rooted in the client, which is old: the garbage collector then takes the rows of every
- * result for live ones and promotes them, which costs a sixth of the CPU under load. Its callback is not.
- */
-function send(
-  client: pg.ClientBase,
-  query: string | PostgresQuery,
-  values: readonly unknown[] | undefined,
-): Promise<unknown> {
-  return new Promise((resolve, reject) => {
-    client.query(query as string, values as unknown[], (error, result) =>
-      error ? reject(error) : resolve(result),
-    );
-  });
+/** A transaction, or a savepoint in it: takes queries until it has ended. */
+export interface TransactionClient extends PostgresClient {
+  /**
+   * Marks a place to go back to. Until it has ended, queries go to the savepoint instead of to this.
+   *
+   * @throws {TransactionStateError} `ERR_POSTGRES_TRANSACTION_STATE`
+   */
+  savepoint(): Promise<PostgresSavepoint>;
+  /** Runs `work` in a savepoint: what it did stays when it returns, and is undone when it throws. */
+  transaction<Result>(work: (savepoint: PostgresSavepoint) => Promise<Result> | Result): Promise<Result>;
 }
 
-/** Runs `work` between BEGIN and COMMIT, with ROLLBACK when it throws. @internal */
-export async function inTransaction<Result>(
-  lease: Lease,
-  work: (client: PostgresClient) => Promise<Result> | Result,
-  isolation: Isolation | undefined,
-): Promise<Result> {
-  await lease.query(isolation === undefined ? 'BEGIN' : `BEGIN ISOLATION LEVEL ${isolation}`);
-  let result: Result;
-  try {
-    result = await work(lease);
-  } catch (error) {
-    // A client whose ROLLBACK fails is still in the transaction, so it is not used again.
-    await lease.query('ROLLBACK').catch(() => {});
-    throw error;
-  }
-  const { command } = await lease.query('COMMIT');
-  if (command === 'ROLLBACK') throw new TransactionRolledBackError();
-  return result;
+/** A part of a transaction. Disposing of it undoes it, unless it was released. */
+export interface PostgresSavepoint extends TransactionClient, AsyncDisposable {
+  /** Keeps what was done, as part of the transaction around it. */
+  release(): Promise<void>;
+  /** Undoes what was done since the savepoint. */
+  rollback(): Promise<void>;
+}
+
+/** A transaction. Disposing of it rolls it back, unless it was committed: only the code knows that all is done. */
+export interface PostgresTransaction extends TransactionClient, AsyncDisposable {
+  /**
+   * @throws {TransactionRolledBackError} `ERR_POSTGRES_ROLLED_BACK` when a statement had failed.
+   * @throws {CommitUnknownError} `ERR_POSTGRES_COMMIT_UNKNOWN`; the server's error.
+   */
+  commit(): Promise<void>;
+  /** Resolves when the connection is free again. Harmless when it is rolled back already. */
+  rollback(): Promise<void>;
 }
