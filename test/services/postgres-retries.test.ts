@@ -159,6 +159,23 @@ describe('a prepared statement', () => {
     expect((await database.query(SELECT_ALL, [7])).rows[0]).toHaveProperty('colour');
   });
 
+  it('is stale on no connection once one has noticed, so that a single client need not meet them all', async () => {
+    await using set = await started({ poolSize: 6, maxTries: 2 });
+    const { database } = set;
+    await server.query('CREATE TABLE renewed (word text)');
+    const query = { name: 'renewed', text: 'SELECT word, pg_sleep(0.05) FROM renewed' };
+    const warmUp = () => Promise.all(Array.from({ length: 6 }, () => database.query(query)));
+    await warmUp();
+    await server.query('ALTER TABLE renewed ALTER word TYPE varchar(10)');
+    expect((await database.query(query)).fields[0]?.name).toBe('word');
+    await warmUp();
+    await server.query('ALTER TABLE renewed ALTER word TYPE text');
+    // Of a transaction the statement before it may have been done: it is run again only where that is asked for.
+    const inTransaction = () => database.transaction((tx) => tx.query(query));
+    await expect(inTransaction()).rejects.toMatchObject({ code: '0A000' });
+    await inTransaction();
+  });
+
   it('runs on many connections at once', async () => {
     await using set = await started({ poolSize: 5 });
     const query = { name: 'twice', text: 'SELECT $1::int * 2 AS twice' };

@@ -222,9 +222,11 @@ export class Lease implements PostgresClient {
     const statement = describeStatement(query);
     const kind = kindOf(error);
     if (kind === 'lost') this.#lost = error;
+    // The first to notice sees to it that nobody else meets it.
+    if (kind === 'stale' && !this.#connection.stale) this.#session.renew();
     // The server ends the connection after a FATAL error; until then the client looks alive.
     const fatal = error instanceof pg.DatabaseError && error.severity !== 'ERROR';
-    if (kind === 'refused' || fatal) this.#unfit = true;
+    if (kind === 'forgotten' || fatal) this.#unfit = true;
     const retryAfterMs =
       kind === 'lost' && canBeRepeated(query, this.#inTransaction) ? LOST_RETRY_AFTER_MS : undefined;
     if (error instanceof pg.DatabaseError) {

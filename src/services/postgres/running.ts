@@ -63,7 +63,8 @@ export class Running {
       },
     );
     const suspect = (error: Error) => this.pool.suspect(error);
-    this.#session = { clock, target, queryTimeoutMs, names, counters, suspect };
+    const renew = () => this.pool.renew();
+    this.#session = { clock, target, queryTimeoutMs, names, counters, suspect, renew };
     this.#retries = new Retries({ maxTries, pauseMs, clock, counters, signal });
   }
 
