@@ -163,8 +163,20 @@ describe('a prepared statement', () => {
     await using set = await started({ poolSize: 6, maxTries: 2 });
     const { database } = set;
     await server.query('CREATE TABLE renewed (word text)');
-    const query = { name: 'renewed', text: 'SELECT word, pg_sleep(0.05) FROM renewed' };
-    const warmUp = () => Promise.all(Array.from({ length: 6 }, () => database.query(query)));
+    const query = { name: 'renewed', text: 'SELECT word FROM renewed' };
+    // On each of the six connections: none is given back before all have been taken.
+    const warmUp = async () => {
+      const all = Promise.withResolvers<void>();
+      let taken = 0;
+      const prepare = () =>
+        database.withClient(async (client) => {
+          taken += 1;
+          if (taken === 6) all.resolve();
+          await all.promise;
+          await client.query(query);
+        });
+      await Promise.all(Array.from({ length: 6 }, prepare));
+    };
     await warmUp();
     await server.query('ALTER TABLE renewed ALTER word TYPE varchar(10)');
     expect((await database.query(query)).fields[0]?.name).toBe('word');
