@@ -22,6 +22,7 @@ const subjects: readonly (readonly [name: string, call: (value: number) => Promi
   [
     ['bare function', work],
     ['timeout', timeout(1_000)(work), 1.5],
+    ['timeout with a name', timeout(1_000, { name: 'timeout' })(work)],
     ['retry', retry({ maxTries: 3 })(work), 1.5],
     ['backoff with deadline', backoff({ deadlineMs: 5_000, maxTries: 3, retryOn: [Error] })(work), 1.5],
     ['backoff with attempt timeout and deadline', backoff(limits)(work), 1.5],
