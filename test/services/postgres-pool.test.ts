@@ -177,6 +177,25 @@ describe('a database that is down', () => {
     expect(database.lines.filter(({ level }) => level >= 40)).toEqual([]);
   });
 
+  it('that refuses connections for a moment makes callers wait for that moment', async () => {
+    const clock = new FakeClock();
+    await using relay = await new Relay(server.port).listen();
+    const database = databaseOf(server, { url: through(relay), poolSize: 3 });
+    const daemon = new Entrypoint([database], { ...quiet, clock });
+    await daemon.start();
+    await relay.cut();
+    await until(() => database.statistics.state === 'degraded');
+    const waiting = Array.from({ length: 5 }, () => database.query('SELECT 1 AS one'));
+    await relay.listen();
+    await until(async () => {
+      await clock.advance(20);
+      return database.statistics.state === 'up';
+    });
+    for (const { rows } of await Promise.all(waiting)) expect(rows).toEqual([{ one: 1 }]);
+    await daemon.stop();
+    expect(clock.pending).toBe(0);
+  });
+
   it('by slow and wrong queries alone never is', async () => {
     const database = databaseOf(server, { poolSize: 2 });
     await using _daemon = await entrypoint([database], quiet);

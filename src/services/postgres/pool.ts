@@ -66,9 +66,8 @@ export class ConnectionPool {
   readonly #detached = AsyncLocalStorage.snapshot();
   #cleaning = 0;
   #searching = false;
-  /** How often connecting has failed since it last succeeded, and why the last time. */
-  #failures = 0;
-  #failure: Error | undefined;
+  /** Since when connecting has failed, and why the last time. */
+  #failing: { readonly since: number; readonly error: Error } | undefined;
   #down: { readonly error: Error; readonly since: number } | undefined;
   #onClosed: (() => Error) | undefined;
 
@@ -89,17 +88,17 @@ export class ConnectionPool {
 
   /** Whether a client could be had without waiting for another user to give one back. */
   get hasRoom(): boolean {
-    return this.#idle.length > 0 || (this.#failures === 0 && this.#open.size < this.#options.size);
+    return this.#idle.length > 0 || (this.#failing === undefined && this.#open.size < this.#options.size);
   }
 
   get state(): PostgresState {
     if (this.#down !== undefined) return 'down';
-    return this.#failures > 0 ? 'degraded' : 'up';
+    return this.#failing === undefined ? 'up' : 'degraded';
   }
 
   /** Why the database cannot be reached, or no connection be added. */
   get failure(): Error | undefined {
-    return this.#down?.error ?? this.#failure;
+    return this.#down?.error ?? this.#failing?.error;
   }
 
   get gauges() {
@@ -234,13 +233,14 @@ export class ConnectionPool {
     try {
       this.#add(await this.#connect(timeoutMs));
       return true;
-    } catch (error) {
+    } catch (thrown) {
       if (this.#onClosed !== undefined) return false;
-      this.#failures += 1;
-      this.#failure = toError(error);
-      // One refusal may be a server that is just being restarted.
-      const certain = this.#failures > 1 || codeOf(this.#failure) === 'ETIMEDOUT';
-      if (certain && this.#live === 0) this.#goDown(this.#failure);
+      const now = this.#options.clock.now();
+      const failing = { since: this.#failing?.since ?? now, error: toError(thrown) };
+      this.#failing = failing;
+      // Refusals at one moment may be a server that is just being restarted.
+      const certain = now - failing.since >= SEARCH_PAUSE_MS || codeOf(failing.error) === 'ETIMEDOUT';
+      if (certain && this.#live === 0) this.#goDown(failing.error);
       return false;
     }
   }
@@ -253,8 +253,7 @@ export class ConnectionPool {
     }
     const down = this.#down;
     this.#down = undefined;
-    this.#failures = 0;
-    this.#failure = undefined;
+    this.#failing = undefined;
     if (down !== undefined) this.#events.recovered(this.#options.clock.now() - down.since);
     this.#hand(connection);
   }
