@@ -1,4 +1,5 @@
 /** PostgreSQL: a pool of connections as a service, with an embedded server if wanted. */
+import { AsyncLocalStorage } from 'node:async_hooks';
 import pg from 'pg';
 import { type Call, inCall, orEnded } from '../call.ts';
 import { toError } from '../errors.ts';
@@ -16,12 +17,14 @@ import type { EmbeddedServer } from './postgres/embedded.ts';
 import { EmbeddedPostgresError, PostgresConnectError, PostgresNotRunningError } from './postgres/errors.ts';
 import { describeFailure } from './postgres/failures.ts';
 import { Lease } from './postgres/lease.ts';
+import { Listener, type ListenerRun, type ListenHandler, type Subscription } from './postgres/listen.ts';
 import { PostgresOptions } from './postgres/options.ts';
 import { ConnectionPool } from './postgres/pool.ts';
 import { Retries } from './postgres/retries.ts';
 import { asQuery, LimitedCall, type Session } from './postgres/session.ts';
 import { StatementNames } from './postgres/statement.ts';
 import { Counters, type PostgresStatistics } from './postgres/statistics.ts';
+import { checkBatchRows, type StreamOptions, streamRows } from './postgres/stream.ts';
 import {
   type PostgresTransaction,
   Transaction,
@@ -37,7 +40,9 @@ export type {
   Queryable,
 } from './postgres/client.ts';
 export * from './postgres/errors.ts';
+export type { ListenEvent, ListenHandler, Subscription } from './postgres/listen.ts';
 export type { PostgresState, PostgresStatistics } from './postgres/statistics.ts';
+export type { StreamOptions } from './postgres/stream.ts';
 export type {
   Isolation,
   PostgresSavepoint,
@@ -72,6 +77,7 @@ interface Running {
   readonly pool: ConnectionPool;
   readonly session: Session;
   readonly retries: Retries;
+  readonly listening: ListenerRun;
 }
 
 /**
@@ -89,6 +95,7 @@ interface Running {
 export class PostgresService extends PostgresOptions implements Queryable {
   readonly #counters = new Counters();
   readonly #names = new StatementNames();
+  readonly #listener = new Listener();
   #running: Running | undefined;
   #server: EmbeddedServer | undefined;
   #target = '';
@@ -104,6 +111,7 @@ export class PostgresService extends PostgresOptions implements Queryable {
         return running.pool.close(AbortSignal.abort(), this.#notRunning);
       });
       await this.#openAll(running.pool, scope);
+      this.#listener.start(running.listening);
     } finally {
       this.#waitingFor = undefined;
     }
@@ -136,6 +144,62 @@ export class PostgresService extends PostgresOptions implements Queryable {
   /** As `query`. */
   async json(query: string | PostgresQuery, values?: readonly unknown[]): Promise<Buffer> {
     return await this.#query(query, (lease, call) => lease.sendJson(query, values, call));
+  }
+
+  /**
+   * The rows of a query that may be too many to hold: they are fetched in batches, the next one when it is asked
+   * for. One connection is held from the first row asked for until the loop has ended, however it ends; leaving
+   * it early ends the query on the server. Each batch is a query of its own to `queryTimeoutMs` and to the
+   * statistics; nothing is tried again.
+   *
+   * ```ts
+   * for await (const { id } of database.stream<{ id: number }>('SELECT id FROM events')) …
+   * ```
+   *
+   * @throws {RangeError} for bad options, {PostgresNotRunningError} `ERR_POSTGRES_NOT_RUNNING`; the loop throws as
+   * `query` and `withClient`.
+   */
+  stream<Row extends pg.QueryResultRow = pg.QueryResultRow>(
+    text: string,
+    values: readonly unknown[] = [],
+    options: StreamOptions = {},
+  ): AsyncGenerator<Row, void, undefined> {
+    checkBatchRows(options);
+    const by = { label: options.label ?? text, trace: undefined };
+    const { pool, session } = this.#run;
+    return streamRows<Row>(text, values, options, session, async (call) => {
+      const connection = await pool.acquire(by, call);
+      const lease = new Lease(connection, session);
+      return { lease, release: (abandoned) => pool.release(connection, lease.end(abandoned)) };
+    });
+  }
+
+  /**
+   * Calls the handler for every notification on a channel, from the moment on that this resolves; over one
+   * connection for all channels, beside the pool. When that was lost, it is made again, and the handler is told:
+   * what was notified in between is gone. Calls are in the order of the notifications; none waits for the one
+   * before. What the handler throws, or rejects with, is a stray error of the service that has subscribed.
+   * Subscriptions last until they are closed, also when this service is restarted. The name is taken as it is:
+   * `NOTIFY Jobs` notifies `jobs`.
+   *
+   * ```ts
+   * const subscription = await database.listen('jobs', (event) => {
+   *   if (event.kind === 'reconnected') void this.readAll();
+   *   else void this.readOne(event.payload);
+   * });
+   * scope.defer(() => subscription.close());
+   * ```
+   *
+   * @throws {ChannelNameError} `ERR_POSTGRES_CHANNEL`; {PostgresNotRunningError} `ERR_POSTGRES_NOT_RUNNING`;
+   * {DeadlineError} `ERR_DEADLINE`; `signal.reason`; the server's error.
+   */
+  async listen(channel: string, handler: ListenHandler, limits: CallLimits = {}): Promise<Subscription> {
+    const call = new LimitedCall(limits, this.#run.session.clock);
+    try {
+      return await this.#listener.listen(channel, handler, call);
+    } finally {
+      call.end();
+    }
   }
 
   /**
@@ -319,7 +383,15 @@ export class PostgresService extends PostgresOptions implements Queryable {
       suspect: (error) => pool.suspect(error),
     };
     const retries = new Retries({ maxTries, pauseMs: retryPauseMs, clock, counters, signal: scope.signal });
-    return { pool, session, retries };
+    const listening = {
+      config,
+      target,
+      connectTimeoutMs,
+      scope,
+      notRunning: this.#notRunning,
+      detached: AsyncLocalStorage.snapshot(),
+    };
+    return { pool, session, retries, listening };
   }
 
   async #startServer(scope: Scope): Promise<pg.ClientConfig> {
