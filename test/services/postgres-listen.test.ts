@@ -1,4 +1,4 @@
-import { type EntrypointOptions, entrypoint, Service, withDeadline } from 'bosun';
+import { type EntrypointOptions, entrypoint, type Scope, Service, service, withDeadline } from 'bosun';
 import { type ListenEvent, PostgresService } from 'bosun/services/postgres';
 import { FakeClock } from 'bosun/testing';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
@@ -17,7 +17,7 @@ afterAll(async () => {
   await server[Symbol.asyncDispose]();
 });
 
-const service = (options: { url?: string; connectTimeoutMs?: number } = {}) =>
+const postgres = (options: { url?: string; connectTimeoutMs?: number } = {}) =>
   new PostgresService({ url: server.url, name: `database-${++names}`, poolSize: 1, ...options });
 
 const throughRelay = (relay: Relay) => server.url.replace(`:${server.port}/`, `:${relay.port}/`);
@@ -45,7 +45,7 @@ function ear() {
 
 describe('listen', () => {
   it('hears every notification from the moment on that it has resolved, in order', async () => {
-    const database = service();
+    const database = postgres();
     await using _daemon = await entrypoint([database], quiet);
     const events: ListenEvent[] = [];
     using subscription = await database.listen('jobs', (event) => void events.push(event));
@@ -61,7 +61,7 @@ describe('listen', () => {
   });
 
   it('takes one connection beside the pool for all channels and handlers, and none without', async () => {
-    const database = service();
+    const database = postgres();
     await using _daemon = await entrypoint([database], quiet);
     expect(await listenersOf(database)).toHaveLength(0);
     const [one, two, other] = [ear(), ear(), ear()];
@@ -83,7 +83,7 @@ describe('listen', () => {
   });
 
   it('leaves a channel with its last handler, and may come back to it', async () => {
-    const database = service();
+    const database = postgres();
     await using _daemon = await entrypoint([database], quiet);
     const [stays, first, second] = [ear(), ear(), ear()];
     using _kept = await database.listen('kept', stays.handler);
@@ -112,7 +112,7 @@ describe('listen', () => {
   it.each(['Jobs', 'a b', 'x"y', 'é'.repeat(31), 'select', '; DROP TABLE x'])(
     'takes the name %j as it is',
     async (channel) => {
-      const database = service();
+      const database = postgres();
       await using _daemon = await entrypoint([database], quiet);
       const { heard, handler } = ear();
       using _subscription = await database.listen(channel, handler);
@@ -122,7 +122,7 @@ describe('listen', () => {
   );
 
   it.each(['', 'x'.repeat(64), 'é'.repeat(32), 'a\0b'])('refuses the name %j', async (channel) => {
-    const database = service();
+    const database = postgres();
     await using _daemon = await entrypoint([database], quiet);
     await expect(database.listen(channel, () => {})).rejects.toMatchObject({
       code: 'ERR_POSTGRES_CHANNEL',
@@ -132,7 +132,7 @@ describe('listen', () => {
   });
 
   it('is refused before the start and after the stop of the service', async () => {
-    const database = service();
+    const database = postgres();
     await expect(database.listen('jobs', () => {})).rejects.toMatchObject({
       code: 'ERR_POSTGRES_NOT_RUNNING',
     });
@@ -147,7 +147,7 @@ describe('listen', () => {
   });
 
   it('calls a handler in the context in which it has subscribed, free of its deadline', async () => {
-    const database = service();
+    const database = postgres();
     await using _daemon = await entrypoint([database], quiet);
     const rows: unknown[] = [];
     const clock = new FakeClock();
@@ -167,7 +167,7 @@ describe('listen', () => {
   });
 
   it('lets a handler subscribe and close from within', async () => {
-    const database = service();
+    const database = postgres();
     await using _daemon = await entrypoint([database], quiet);
     const inner = ear();
     const outer = await database.listen('outer', async () => {
@@ -186,7 +186,7 @@ describe('listen', () => {
 
 describe('a connection that listens and is lost', () => {
   it('is made again, and every handler is told that it may have missed something', async () => {
-    const database = service();
+    const database = postgres();
     await using daemon = await entrypoint([database], quiet);
     const [one, two] = [ear(), ear()];
     using _one = await database.listen('one', one.handler);
@@ -203,7 +203,7 @@ describe('a connection that listens and is lost', () => {
 
   it('is looked for until the server is back; who subscribes meanwhile waits, and has missed nothing', async () => {
     await using relay = await new Relay(server.port).listen();
-    const database = service({ url: throughRelay(relay) });
+    const database = postgres({ url: throughRelay(relay) });
     await using _daemon = await entrypoint([database], quiet);
     const [before, during] = [ear(), ear()];
     using _before = await database.listen('jobs', before.handler);
@@ -225,7 +225,7 @@ describe('a connection that listens and is lost', () => {
 
   it('is noticed by its silence', async () => {
     const clock = new FakeClock();
-    const database = service({ connectTimeoutMs: 5_000 });
+    const database = postgres({ connectTimeoutMs: 5_000 });
     await using _daemon = await entrypoint([database], { ...quiet, clock });
     const { heard, handler } = ear();
     using _subscription = await database.listen('jobs', handler);
@@ -248,7 +248,7 @@ describe('a connection that listens and is lost', () => {
 
   it('makes no difference to who waits for LISTEN when the service stops', async () => {
     await using relay = await new Relay(server.port).listen();
-    const database = service({ url: throughRelay(relay) });
+    const database = postgres({ url: throughRelay(relay) });
     const daemon = await entrypoint([database], quiet);
     await relay.cut();
     const waiting = expect(database.listen('jobs', () => {})).rejects.toMatchObject({
@@ -261,7 +261,7 @@ describe('a connection that listens and is lost', () => {
 
 describe('a subscription', () => {
   it('lasts when the service of the database is restarted', async () => {
-    const database = service();
+    const database = postgres();
     await using daemon = await entrypoint([database], quiet);
     const { heard, handler } = ear();
     using _subscription = await database.listen('jobs', handler);
@@ -273,15 +273,15 @@ describe('a subscription', () => {
   });
 
   it('of a service that closes it at its end is gone with it', async () => {
-    const database = service();
+    const database = postgres();
     const { heard, handler } = ear();
-    class Reader extends Service {
-      async start(scope: Parameters<Service['start']>[0]) {
-        const subscription = await database.listen('jobs', handler);
+    class Reader extends Service.extend({ database: service(PostgresService) }) {
+      async start(scope: Scope) {
+        const subscription = await this.options.database.listen('jobs', handler);
         scope.defer(() => subscription.close());
       }
     }
-    const reader = new Reader();
+    const reader = new Reader({ database });
     await using daemon = await entrypoint([database, reader], quiet);
     await notify('jobs', 'one');
     await until(() => heard.length === 1);

@@ -108,7 +108,6 @@ export class Listener {
 
   #leave(channel: Channel, subscriber: Subscriber): void {
     channel.subscribers.delete(subscriber);
-    if (channel.subscribers.size === 0 && !channel.inForce) this.#channels.delete(channel.name);
     this.#wake();
   }
 
@@ -116,7 +115,7 @@ export class Listener {
   #work(): void {
     this.#wake();
     const run = this.#run;
-    if (run === undefined || this.#working || this.#channels.size === 0) return;
+    if (run === undefined || this.#working || !this.#isNeeded) return;
     this.#working = true;
     run.detached(() =>
       run.scope.spawn('listen', async (signal) => {
@@ -132,7 +131,7 @@ export class Listener {
   async #keepConnected(run: ListenerRun, signal: AbortSignal): Promise<void> {
     const { target, scope } = run;
     let failures = 0;
-    while (this.#channels.size > 0 && !signal.aborted) {
+    while (this.#isNeeded && !signal.aborted) {
       const connected = () => {
         if (failures > 0) scope.log.info(`listens to postgres at ${target} again`);
         failures = 0;
@@ -166,14 +165,13 @@ export class Listener {
       this.#wake();
       connection.close();
     };
-    for (const channel of this.#channels.values()) channel.inForce = false;
     client.on('notification', ({ channel, payload = '', processId: pid }) => {
       this.#tell(channel, { kind: 'notification', channel, payload, pid });
     });
     signal.addEventListener('abort', onAbort, { once: true });
     try {
       await connection.open(connectTimeoutMs, { onLost: () => this.#wake(), onClosed: closed.resolve });
-      while (this.#channels.size > 0 && !signal.aborted) {
+      while (this.#isNeeded && !signal.aborted) {
         if (connection.lost !== undefined) throw connection.lost;
         const changed = this.#changed();
         if (changed !== undefined) await this.#apply(changed, connection, connectTimeoutMs, scope.clock);
@@ -184,15 +182,22 @@ export class Listener {
       }
     } finally {
       signal.removeEventListener('abort', onAbort);
+      for (const channel of this.#channels.values()) channel.inForce = false;
       connection.close();
       await closed.promise;
     }
   }
 
+  get #isNeeded(): boolean {
+    return [...this.#channels.values()].some(({ subscribers }) => subscribers.size > 0);
+  }
+
   /** A channel of which the server does not know what we want. */
   #changed(): Channel | undefined {
     for (const channel of this.#channels.values()) {
-      if (channel.inForce !== channel.subscribers.size > 0) return channel;
+      const wanted = channel.subscribers.size > 0;
+      if (channel.inForce !== wanted) return channel;
+      if (!wanted) this.#channels.delete(channel.name);
     }
     return undefined;
   }
@@ -200,9 +205,9 @@ export class Listener {
   async #apply(channel: Channel, connection: Connection, limitMs: number, clock: Clock): Promise<void> {
     const { name, subscribers } = channel;
     if (channel.inForce) {
-      await ask(connection, `UNLISTEN ${pg.escapeIdentifier(name)}`, limitMs, clock);
+      // From now on: who subscribes meanwhile needs another LISTEN.
       channel.inForce = false;
-      if (subscribers.size === 0) this.#channels.delete(name);
+      await ask(connection, `UNLISTEN ${pg.escapeIdentifier(name)}`, limitMs, clock);
       return;
     }
     await ask(connection, `LISTEN ${pg.escapeIdentifier(name)}`, limitMs, clock);
