@@ -223,6 +223,21 @@ describe('a connection that listens and is lost', () => {
     expect(during.heard).toEqual(['b']);
   });
 
+  it('that cannot be made for good rejects with the error of the server', async () => {
+    await server.query("CREATE ROLE listener LOGIN PASSWORD 'before'");
+    const url = server.url.replace(/\/\/[^@]*@/, '//listener:before@');
+    const database = postgres({ url });
+    await using daemon = await entrypoint([database], quiet);
+    await server.query("ALTER ROLE listener PASSWORD 'after'");
+    await expect(database.listen('jobs', () => {})).rejects.toMatchObject({ code: '28P01' });
+    expect(daemon.services[0]?.state.status).toBe('running');
+    await server.query("ALTER ROLE listener PASSWORD 'before'");
+    const { heard, handler } = ear();
+    using _subscription = await database.listen('jobs', handler);
+    await notify('jobs', 'here');
+    await until(() => heard.length === 1);
+  });
+
   it('is noticed by its silence', async () => {
     const clock = new FakeClock();
     const database = postgres({ connectTimeoutMs: 5_000 });
