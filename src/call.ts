@@ -3,10 +3,10 @@ import { type Clock, systemClock, type Timer } from './clock.ts';
 import { DeadlineError } from './errors.ts';
 import type { LogFields } from './logging/fields.ts';
 
-/** Told once, with the reason, that a call is to end. */
+/** Told once, with the reason, that a call is to end. @internal */
 export type AbortListener = (reason: unknown) => void;
 
-/** What a call is given. */
+/** What a call is given. @internal */
 export interface CallOptions {
   /** The call it is part of: it ends with that, too. Default: none. */
   readonly parent?: Call | undefined;
@@ -31,7 +31,9 @@ export class Call {
   readonly #limitMs: number;
   readonly #endsAt: number;
   readonly #onLimit: (limitMs: number) => unknown;
-  #listeners: Set<AbortListener> | undefined;
+  /** Mostly there is one at most, which needs no set. */
+  #listeners: AbortListener | Set<AbortListener> | undefined;
+  #onParentAbort: AbortListener | undefined;
   #timer: Timer | undefined;
   #controller: AbortController | undefined;
   #state: 'open' | 'ended' | 'aborted' = 'open';
@@ -81,18 +83,14 @@ export class Call {
 
   /** Calls the listener when the call is to end: now, if it is already. */
   onAbort(listener: AbortListener): void {
-    if (this.aborted) {
-      listener(this.#reason);
-      return;
-    }
-    if (this.#state === 'ended') return;
-    this.#listeners ??= new Set();
-    this.#listeners.add(listener);
-    if (this.#listeners.size === 1) this.#watch();
+    this.#listen(listener);
+    this.#setTimer();
   }
 
   offAbort(listener: AbortListener): void {
-    if (this.#listeners?.delete(listener) === true && this.#listeners.size === 0) this.#unwatch();
+    const listeners = this.#listeners;
+    if (listeners === listener) this.#unwatch();
+    else if (listeners instanceof Set && listeners.delete(listener) && listeners.size === 0) this.#unwatch();
   }
 
   /** Ends whatever is done for it. The first reason counts. */
@@ -100,10 +98,10 @@ export class Call {
     if (this.#state !== 'open') return;
     this.#state = 'aborted';
     this.#reason = reason;
-    this.#unwatch();
     const listeners = this.#listeners;
-    this.#listeners = undefined;
-    if (listeners !== undefined) for (const listener of listeners) listener(reason);
+    this.#unwatch();
+    if (typeof listeners === 'function') listeners(reason);
+    else for (const listener of listeners ?? []) listener(reason);
   }
 
   /** It is done: what still runs in it is neither aborted nor bounded any more. */
@@ -111,10 +109,7 @@ export class Call {
     if (this.#state !== 'open') return;
     this.#state = 'ended';
     this.#unwatch();
-    this.#listeners = undefined;
   }
-
-  readonly #onParentAbort = (reason: unknown) => this.abort(reason);
 
   #check(): void {
     if (this.#endsAt !== Number.POSITIVE_INFINITY && this.clock.now() >= this.#endsAt) {
@@ -124,18 +119,56 @@ export class Call {
     }
   }
 
-  #watch(): void {
-    if (this.#endsAt !== Number.POSITIVE_INFINITY) {
-      const expire = () => this.abort(this.#onLimit(this.#limitMs));
-      this.#timer = this.clock.setTimer(expire, this.#endsAt - this.clock.now());
+  /** Its end is found out by who listens, or by a timer of theirs. */
+  #listen(listener: AbortListener): void {
+    if (this.#state === 'aborted') listener(this.#reason);
+    if (this.#state !== 'open') return;
+    if (this.#listeners === undefined) {
+      this.#listeners = listener;
+      if (this.#parent !== undefined) this.#follow(this.#parent);
+    } else if (typeof this.#listeners === 'function') {
+      this.#listeners = new Set([this.#listeners, listener]);
+    } else {
+      this.#listeners.add(listener);
     }
-    this.#parent?.onAbort(this.#onParentAbort);
+  }
+
+  #follow(parent: Call): void {
+    this.#onParentAbort = (reason) => this.abort(reason);
+    // One timer, that of the innermost call, is enough for all that one clock measures.
+    if (parent.clock === this.clock) parent.#listen(this.#onParentAbort);
+    else parent.onAbort(this.#onParentAbort);
+  }
+
+  #setTimer(): void {
+    if (this.#state !== 'open' || this.#timer !== undefined) return;
+    const dueAt = this.#dueAt();
+    if (dueAt === Number.POSITIVE_INFINITY) return;
+    const leftMs = dueAt - this.clock.now();
+    if (leftMs <= 0 && this.aborted) return;
+    this.#timer = this.clock.setTimer(() => this.#onDue(), leftMs);
+  }
+
+  #onDue(): void {
+    this.#timer = undefined;
+    // Whoever was to be done by now may have ended, and rounding may have made the timer early.
+    if (!this.aborted) this.#setTimer();
+  }
+
+  /** When it has to be done, or what it is part of, as far as its clock tells. */
+  #dueAt(): number {
+    const parent = this.#parent;
+    if (parent === undefined || parent.clock !== this.clock || parent.#state !== 'open') return this.#endsAt;
+    return Math.min(this.#endsAt, parent.#dueAt());
   }
 
   #unwatch(): void {
+    if (this.#listeners === undefined) return;
+    this.#listeners = undefined;
     this.#timer?.cancel();
     this.#timer = undefined;
-    this.#parent?.offAbort(this.#onParentAbort);
+    if (this.#onParentAbort !== undefined) this.#parent?.offAbort(this.#onParentAbort);
+    this.#onParentAbort = undefined;
   }
 }
 

@@ -25,23 +25,27 @@ export interface Clock {
 const MAX_DELAY_MS = 2 ** 31 - 1;
 
 class SystemTimer implements Timer {
+  readonly #callback: () => void;
+  readonly #dueAt: number;
   #handle: NodeJS.Timeout | undefined;
   #referenced = true;
 
   constructor(callback: () => void, delayMs: number) {
-    if (delayMs === Number.POSITIVE_INFINITY) return;
-    const deadline = performance.now() + delayMs;
-    const arm = (leftMs: number) => {
-      this.#handle = setTimeout(fire, Math.min(Math.ceil(leftMs), MAX_DELAY_MS));
-      if (!this.#referenced) this.#handle.unref();
-    };
-    const fire = () => {
-      // setTimeout may be early by a fraction of a millisecond.
-      const leftMs = deadline - performance.now();
-      if (leftMs > 0) arm(leftMs);
-      else callback();
-    };
-    arm(delayMs);
+    this.#callback = callback;
+    this.#dueAt = performance.now() + delayMs;
+    if (delayMs !== Number.POSITIVE_INFINITY) this.#arm(delayMs);
+  }
+
+  #arm(leftMs: number): void {
+    this.#handle = setTimeout(() => this.#fire(), Math.min(Math.ceil(leftMs), MAX_DELAY_MS));
+    if (!this.#referenced) this.#handle.unref();
+  }
+
+  #fire(): void {
+    // setTimeout may be early by a fraction of a millisecond.
+    const leftMs = this.#dueAt - performance.now();
+    if (leftMs > 0) this.#arm(leftMs);
+    else this.#callback();
   }
 
   cancel(): void {
@@ -83,9 +87,11 @@ export abstract class BaseClock implements Clock {
   }
 }
 
+const { timeOrigin } = performance;
+
 class SystemClock extends BaseClock {
   now(): number {
-    return performance.timeOrigin + performance.now();
+    return timeOrigin + performance.now();
   }
 
   setTimer(callback: () => void, delayMs: number): Timer {

@@ -14,11 +14,30 @@ done = function(summary, latency)
 end
 `;
 
-const script = join(mkdtempSync(join(tmpdir(), 'bosun-bench-')), 'report.lua');
-writeFileSync(script, REPORT);
+const folder = mkdtempSync(join(tmpdir(), 'bosun-bench-'));
+
+function script(name: string, text: string): string {
+  const path = join(folder, name);
+  writeFileSync(path, text);
+  return path;
+}
+
+const report = script('report.lua', REPORT);
+
+/** For `wrk`: each request is for the URL with a number from 1 to `count` at its end. */
+export const randomIds = (count: number): string =>
+  script(
+    `ids-${count}.lua`,
+    `request = function() return wrk.format(nil, wrk.path .. math.random(${count})) end\n${REPORT}`,
+  );
 
 /** Loads a URL with wrk. An answer that is not 2xx or 3xx, or a broken connection, fails the run. */
-export async function wrk(url: string, connections: number, seconds: number): Promise<Slice> {
+export async function wrk(
+  url: string,
+  connections: number,
+  seconds: number,
+  script = report,
+): Promise<Slice> {
   const args = ['-t1', `-c${connections}`, `-d${seconds}s`, '--timeout', '10s', '-s', script, url];
   const child = spawn('wrk', args, { stdio: ['ignore', 'pipe', 'inherit'] });
   const exited = new Promise((resolve, reject) => child.once('error', reject).once('exit', resolve));
@@ -27,17 +46,17 @@ export async function wrk(url: string, connections: number, seconds: number): Pr
   await exited;
   const match = /REPORT (.*)/.exec(output);
   if (match?.[1] === undefined) throw new Error(`wrk said nothing to be read:\n${output}`);
-  const report = JSON.parse(match[1]) as {
+  const counted = JSON.parse(match[1]) as {
     requests: number;
     micros: number;
     p99: number;
     bad: number;
     broken: number;
   };
-  if (report.bad > 0 || report.broken > 0 || report.requests === 0) {
+  if (counted.bad > 0 || counted.broken > 0 || counted.requests === 0) {
     throw new Error(
-      `${url}: ${report.bad} answers were no 2xx, ${report.broken} connections broke:\n${output}`,
+      `${url}: ${counted.bad} answers were no 2xx, ${counted.broken} connections broke:\n${output}`,
     );
   }
-  return { requests: report.requests, seconds: report.micros / 1e6, p99Ms: report.p99 / 1e3 };
+  return { requests: counted.requests, seconds: counted.micros / 1e6, p99Ms: counted.p99 / 1e3 };
 }

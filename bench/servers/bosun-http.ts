@@ -10,13 +10,13 @@ const url = process.env.DATABASE_URL ?? '';
 class OnPlainPool extends HttpService {
   protected override createApplication() {
     const pool = new pg.Pool({ connectionString: url, max: 6 });
-    return brandsApp((query) => pool.query(query));
+    return brandsApp((query, values) => pool.query(query, values));
   }
 }
 
 class OnPostgresService extends HttpService.extend({ database: service(PostgresService) }) {
   protected override createApplication() {
-    return brandsApp((query) => this.options.database.query(query));
+    return brandsApp((query, values) => this.options.database.query(query, values));
   }
 }
 

@@ -1,4 +1,4 @@
-import { BosunError } from '../errors.ts';
+import { BosunError, preview } from '../errors.ts';
 
 /** What a policy allows took longer: one attempt, or all of them together. */
 export class TimeoutError extends BosunError {
@@ -46,5 +46,26 @@ export class BulkheadFullError extends BosunError {
     this.bulkhead = bulkhead;
     this.maxConcurrent = maxConcurrent;
     this.maxQueued = maxQueued;
+  }
+}
+
+/** A call cannot be told from others: its arguments do not identify it, and no `key` does. A defect, never retried. */
+export class CoalesceKeyError extends BosunError {
+  readonly code = 'ERR_COALESCE_KEY';
+}
+
+/** What an aggregated function returned cannot be matched with the arguments of its batch. */
+export class AggregateResultError extends BosunError {
+  readonly code = 'ERR_AGGREGATE_RESULT';
+}
+
+/** The batch of an aggregated call was done, and has no result for its argument. */
+export class AggregateMissingError extends BosunError {
+  readonly code = 'ERR_AGGREGATE_MISSING';
+  readonly argument: unknown;
+
+  constructor(argument: unknown) {
+    super(`aggregate: there is no result for ${preview(argument)}`);
+    this.argument = argument;
   }
 }

@@ -4,14 +4,14 @@ import { preview } from '../errors.ts';
 import { type Attempt, type Execution, execution, type Policy } from './policy.ts';
 import { countersFor, type PolicyKind } from './statistics.ts';
 
-/** What a policy does with a call: it calls `attempt` as often as it likes. The caller has not given up yet. */
+/** What a policy does with a call: it calls `attempt` as often as it likes. The caller has not given up yet. @internal */
 export type Rule = <Result>(
   attempt: Attempt<Result>,
   caller: Call | undefined,
   clock: Clock,
 ) => Result | PromiseLike<Result>;
 
-/** What all kinds of policies are made of. */
+/** What all kinds of policies are made of. @internal */
 export interface PolicyParts {
   readonly name?: string | undefined;
   readonly clock?: Clock | undefined;
@@ -55,13 +55,11 @@ export function makePolicy(
 export function policyOf(execute: Execution): Policy {
   function policy<This, Args extends unknown[], Result>(
     fn: (this: This, ...args: Args) => Result | PromiseLike<Result>,
-    context?: ClassMethodDecoratorContext,
+    context?: Pick<ClassMethodDecoratorContext, 'kind'>,
   ): (this: This, ...args: Args) => Promise<Result> {
     if (typeof fn !== 'function') throw new TypeError(`a policy wraps a function, received ${preview(fn)}`);
     if (context !== undefined && context.kind !== 'method') {
-      throw new TypeError(
-        `a policy decorates a method, not a ${String((context as { kind: unknown }).kind)}`,
-      );
+      throw new TypeError(`a policy decorates a method, not a ${String(context.kind)}`);
     }
     const wrapped = function (this: This, ...args: Args): Promise<Result> {
       const signal = args.at(-1);
@@ -92,7 +90,7 @@ export function policyOf(execute: Execution): Policy {
 }
 
 /**
- * Calls once, as part of `call`, and rejects with its reason as soon as that is to end. What comes of the work
+ * Calls once, as part of `call`, which is open, and rejects with its reason as soon as that is to end. What comes of the work
  * then is ignored. @internal
  */
 export function attemptIn<Result>(
@@ -100,9 +98,30 @@ export function attemptIn<Result>(
   attempt: Attempt<Result>,
 ): Result | PromiseLike<Result> {
   if (call === undefined) return attempt(call);
-  call.throwIfAborted();
   const result = attempt(call);
   return isPromiseLike(result) ? orEnded(result, call) : result;
+}
+
+/** Calls once, in a call of its own, which has just been made for it; otherwise like `attemptIn`. @internal */
+export function attemptInOwn<Result>(call: Call, attempt: Attempt<Result>): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    const onError = (error: unknown) => {
+      call.end();
+      reject(error);
+    };
+    const onDone = (result: Result) => {
+      call.end();
+      resolve(result);
+    };
+    try {
+      const result = attempt(call);
+      if (!isPromiseLike(result)) return onDone(result);
+      call.onAbort(reject);
+      result.then(onDone, onError);
+    } catch (error) {
+      onError(error);
+    }
+  });
 }
 
 const isPromiseLike = <Result>(value: Result | PromiseLike<Result>): value is PromiseLike<Result> =>

@@ -25,7 +25,7 @@ export interface Policy {
    */
   <This, Args extends unknown[], Result>(
     fn: (this: This, ...args: Args) => Result | PromiseLike<Result>,
-    context?: ClassMethodDecoratorContext,
+    context?: Pick<ClassMethodDecoratorContext, 'kind'>,
   ): (this: This, ...args: Args) => Promise<Result>;
   /** Calls `work` once under the policy, and hands it the attempt's signal. */
   run<Result>(

@@ -4,7 +4,7 @@ import { Call } from '../call.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import { DeadlineError } from '../errors.ts';
 import { TimeoutError } from './errors.ts';
-import { attemptIn, makePolicy } from './make-policy.ts';
+import { attemptIn, attemptInOwn, makePolicy } from './make-policy.ts';
 import { abortSignal, callable, countOrInfinity, policyShape } from './options.ts';
 import { type PauseOptions, pauseShape, pausesOf } from './pauses.ts';
 import type { Attempt, Policy, PolicyOptions } from './policy.ts';
@@ -71,6 +71,7 @@ export function repeating(kind: 'backoff' | 'retry', options: Repetition): Polic
   const onDeadline = () => new TimeoutError('the call with all its attempts', deadlineMs);
   return makePolicy(kind, options, async (attempt, caller, clock) => {
     if (attemptTimeoutMs === 0) throw attemptTimeout(0);
+    if (deadlineMs === 0) throw onDeadline();
     budget?.deposit();
     const total =
       deadlineMs === Number.POSITIVE_INFINITY
@@ -89,22 +90,17 @@ export function repeating(kind: 'backoff' | 'retry', options: Repetition): Polic
 
 const attemptTimeout = (limitMs: number) => new TimeoutError('the attempt', limitMs);
 
-async function attemptWithin<Result>(
+function attemptWithin<Result>(
   limitMs: number,
   attempt: Attempt<Result>,
   parent: Call | undefined,
   clock: Clock,
-): Promise<Result> {
-  if (limitMs === Number.POSITIVE_INFINITY) return await attemptIn(parent, attempt);
-  const call = new Call({ parent, limitMs, clock, onLimit: attemptTimeout });
-  try {
-    return await attemptIn(call, attempt);
-  } finally {
-    call.end();
-  }
+): Result | PromiseLike<Result> {
+  if (limitMs === Number.POSITIVE_INFINITY) return attemptIn(parent, attempt);
+  return attemptInOwn(new Call({ parent, limitMs, clock, onLimit: attemptTimeout }), attempt);
 }
 
-interface Surroundings {
+interface Tries {
   readonly options: Repetition;
   readonly budget: RetryBudget | undefined;
   readonly caller: Call | undefined;
@@ -126,8 +122,8 @@ class Failure extends Error {
 /** What follows a first attempt that has failed. */
 async function tryAgain<Result>(
   firstError: unknown,
-  tryOnce: () => Promise<Result>,
-  { options, budget, caller, total, clock }: Surroundings,
+  tryOnce: () => Result | PromiseLike<Result>,
+  { options, budget, caller, total, clock }: Tries,
 ): Promise<Result> {
   const { maxTries, retryOn, giveUp, onRetry } = options;
   const nextPause = pausesOf(options);
@@ -152,6 +148,7 @@ async function tryAgain<Result>(
     return await pRetry(
       async (tries) => {
         if (tries === 1) throw failed(firstError);
+        total?.throwIfAborted();
         try {
           return await tryOnce();
         } catch (error) {

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { Call } from '../call.ts';
 import { durationMs, parseOptions } from '../options.ts';
 import { TimeoutError } from './errors.ts';
-import { attemptIn, makePolicy } from './make-policy.ts';
+import { attemptInOwn, makePolicy } from './make-policy.ts';
 import { policyShape } from './options.ts';
 import type { Policy, PolicyOptions } from './policy.ts';
 
@@ -24,12 +24,8 @@ const schema = z.strictObject({ ...policyShape, ms: durationMs() });
 export function timeout(ms: number, options: PolicyOptions = {}): Policy {
   const { ms: limitMs, ...parts } = parseOptions('timeout', schema, { ...options, ms });
   const onLimit = () => new TimeoutError('the call', limitMs);
-  return makePolicy('timeout', parts, async (attempt, caller, clock) => {
-    const call = new Call({ parent: caller, limitMs, clock, onLimit });
-    try {
-      return await attemptIn(call, attempt);
-    } finally {
-      call.end();
-    }
+  return makePolicy('timeout', parts, (attempt, caller, clock) => {
+    if (limitMs === 0) throw onLimit();
+    return attemptInOwn(new Call({ parent: caller, limitMs, clock, onLimit }), attempt);
   });
 }

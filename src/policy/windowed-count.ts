@@ -12,7 +12,7 @@ export class WindowedCount {
 
   add(now: number): void {
     this.#forget(now);
-    const at = this.#newest % this.#buckets.length;
+    const at = this.#indexOf(this.#newest);
     this.#buckets[at] = (this.#buckets[at] as number) + 1;
     this.#total++;
   }
@@ -25,11 +25,18 @@ export class WindowedCount {
   #forget(now: number): void {
     const newest = Math.floor(now / this.#widthMs);
     if (newest <= this.#newest) return;
-    const { length } = this.#buckets;
-    for (let bucket = Math.max(this.#newest + 1, newest - length + 1); bucket <= newest; bucket++) {
-      this.#total -= this.#buckets[bucket % length] as number;
-      this.#buckets[bucket % length] = 0;
+    const first = Math.max(this.#newest, newest - this.#buckets.length) + 1;
+    for (let bucket = first; bucket <= newest; bucket++) {
+      const at = this.#indexOf(bucket);
+      this.#total -= this.#buckets[at] as number;
+      this.#buckets[at] = 0;
     }
     this.#newest = newest;
+  }
+
+  /** Also for times before the epoch. */
+  #indexOf(bucket: number): number {
+    const { length } = this.#buckets;
+    return ((bucket % length) + length) % length;
   }
 }

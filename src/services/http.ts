@@ -16,7 +16,13 @@ export type {
   FastifyApplication,
   RequestListener,
 } from './http/application.ts';
-export { ApplicationError, BodyTooLargeError, ResponseError, UpgradePathTakenError } from './http/errors.ts';
+export {
+  ApplicationError,
+  BodyTooLargeError,
+  ClientGoneError,
+  ResponseError,
+  UpgradePathTakenError,
+} from './http/errors.ts';
 export type { FetchApplication } from './http/fetch.ts';
 export { requestId } from './http/request-id.ts';
 export type { AccessLogLevel, UpgradeHandler } from './http/server.ts';
@@ -36,6 +42,11 @@ const HttpOptions = Service.extend({
   headersTimeoutMs: limitMs().default(15_000),
   /** From the connection, or the end of the previous request, until a request and its body are complete: 408. */
   requestTimeoutMs: limitMs().default(60_000),
+  /**
+   * How long the work for a request may take, from its header on: then `currentSignal()` aborts, and policies
+   * and queries below end with `ERR_DEADLINE`, which is answered 503. `Infinity`: no limit.
+   */
+  deadlineMs: limitMs().default(Number.POSITIVE_INFINITY),
   /** How long a connection is kept without a request; longer than the 60 s of common load balancers. */
   keepAliveTimeoutMs: limitMs().default(72_000),
   /** Connections beyond that are closed as they come. */

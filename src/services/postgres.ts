@@ -1,55 +1,44 @@
 /** PostgreSQL: a pool of connections as a service, with an embedded server if wanted. */
-import { AsyncLocalStorage } from 'node:async_hooks';
-import pg from 'pg';
-import { type Call, inCall, orEnded } from '../call.ts';
-import { toError } from '../errors.ts';
+import type pg from 'pg';
+import { inCall } from '../call.ts';
 import type { Health, Scope, StopReason } from '../service.ts';
 import type {
   CallLimits,
   PostgresArrayQuery,
   PostgresClient,
   PostgresQuery,
+  PostgresTransaction,
   Queryable,
+  TransactionClient,
+  TransactionMode,
 } from './postgres/client.ts';
-import { persistently } from './postgres/connect.ts';
-import { type Holder, holder } from './postgres/connection.ts';
+import { holder } from './postgres/connection.ts';
 import type { EmbeddedServer } from './postgres/embedded.ts';
-import { EmbeddedPostgresError, PostgresConnectError, PostgresNotRunningError } from './postgres/errors.ts';
+import { EmbeddedPostgresError, PostgresNotRunningError } from './postgres/errors.ts';
 import { describeFailure } from './postgres/failures.ts';
-import { Lease } from './postgres/lease.ts';
-import { Listener, type ListenerRun, type ListenHandler, type Subscription } from './postgres/listen.ts';
+import { Listener, type ListenHandler, type Subscription } from './postgres/listen.ts';
 import { PostgresOptions } from './postgres/options.ts';
-import { ConnectionPool } from './postgres/pool.ts';
-import { Retries } from './postgres/retries.ts';
-import { asQuery, LimitedCall, type Session } from './postgres/session.ts';
+import { Running } from './postgres/running.ts';
 import { StatementNames } from './postgres/statement.ts';
 import { Counters, type PostgresStatistics } from './postgres/statistics.ts';
-import { checkBatchRows, type StreamOptions, streamRows } from './postgres/stream.ts';
-import {
-  type PostgresTransaction,
-  Transaction,
-  type TransactionClient,
-  type TransactionMode,
-} from './postgres/transaction.ts';
+import type { StreamOptions } from './postgres/stream.ts';
 
 export type {
   CallLimits,
+  Isolation,
   PostgresArrayQuery,
   PostgresClient,
   PostgresQuery,
+  PostgresSavepoint,
+  PostgresTransaction,
   Queryable,
+  TransactionClient,
+  TransactionMode,
 } from './postgres/client.ts';
 export * from './postgres/errors.ts';
 export type { ListenEvent, ListenHandler, Subscription } from './postgres/listen.ts';
 export type { PostgresState, PostgresStatistics } from './postgres/statistics.ts';
 export type { StreamOptions } from './postgres/stream.ts';
-export type {
-  Isolation,
-  PostgresSavepoint,
-  PostgresTransaction,
-  TransactionClient,
-  TransactionMode,
-} from './postgres/transaction.ts';
 
 /** How a client is borrowed, and for how long: at the end of its limits it is taken back. */
 export interface ClientOptions extends CallLimits {
@@ -72,14 +61,6 @@ export interface TransactionWorkOptions extends TransactionOptions {
   readonly retries?: number;
 }
 
-/** What there is while the service runs. */
-interface Running {
-  readonly pool: ConnectionPool;
-  readonly session: Session;
-  readonly retries: Retries;
-  readonly listening: ListenerRun;
-}
-
 /**
  * Owns a pool of connections to PostgreSQL. Services that hold it in their options query it; all connections
  * are open when it has started, and are closed when it has stopped.
@@ -98,27 +79,38 @@ export class PostgresService extends PostgresOptions implements Queryable {
   readonly #listener = new Listener();
   #running: Running | undefined;
   #server: EmbeddedServer | undefined;
-  #target = '';
   #waitingFor: string | undefined;
   #probe: Promise<unknown> | undefined;
 
   override async start(scope: Scope): Promise<void> {
+    const onWait = (what: string) => {
+      this.#waitingFor = what;
+    };
     try {
-      const running = await this.#prepare(scope);
+      const { url } = this.options;
+      const where = url === 'embedded' ? await this.#startServer(scope, onWait) : { connectionString: url };
+      const running = new Running({
+        options: this.options,
+        config: { ...where, keepAlive: true, fallback_application_name: `bosun-${this.name}` },
+        counters: this.#counters,
+        names: this.#names,
+        listener: this.#listener,
+        scope,
+        notRunning: this.#notRunning,
+      });
       this.#running = running;
       scope.defer(() => {
         this.#running = undefined;
-        return running.pool.close(AbortSignal.abort(), this.#notRunning);
+        return running.close(AbortSignal.abort());
       });
-      await this.#openAll(running.pool, scope);
-      this.#listener.start(running.listening);
+      await running.open(onWait);
     } finally {
       this.#waitingFor = undefined;
     }
   }
 
   override async stop(reason: StopReason): Promise<void> {
-    await this.#running?.pool.close(reason.signal, this.#notRunning);
+    await this.#running?.close(reason.signal);
     await this.#server?.stop(reason.signal);
   }
 
@@ -138,12 +130,12 @@ export class PostgresService extends PostgresOptions implements Queryable {
    * `ERR_POSTGRES_NOT_RUNNING`.
    */
   async query(query: string | PostgresQuery, values?: readonly unknown[]): Promise<unknown> {
-    return await this.#query(query, (lease, call) => lease.send(query, values, call));
+    return await this.#run.query(query, (lease, call) => lease.send(query, values, call));
   }
 
   /** As `query`. */
   async json(query: string | PostgresQuery, values?: readonly unknown[]): Promise<Buffer> {
-    return await this.#query(query, (lease, call) => lease.sendJson(query, values, call));
+    return await this.#run.query(query, (lease, call) => lease.sendJson(query, values, call));
   }
 
   /**
@@ -164,14 +156,7 @@ export class PostgresService extends PostgresOptions implements Queryable {
     values: readonly unknown[] = [],
     options: StreamOptions = {},
   ): AsyncGenerator<Row, void, undefined> {
-    checkBatchRows(options);
-    const by = { label: options.label ?? text, trace: undefined };
-    const { pool, session } = this.#run;
-    return streamRows<Row>(text, values, options, session, async (call) => {
-      const connection = await pool.acquire(by, call);
-      const lease = new Lease(connection, session);
-      return { lease, release: (abandoned) => pool.release(connection, lease.end(abandoned)) };
-    });
+    return this.#run.stream<Row>(text, values, options);
   }
 
   /**
@@ -194,12 +179,7 @@ export class PostgresService extends PostgresOptions implements Queryable {
    * {DeadlineError} `ERR_DEADLINE`; `signal.reason`; the server's error.
    */
   async listen(channel: string, handler: ListenHandler, limits: CallLimits = {}): Promise<Subscription> {
-    const call = new LimitedCall(limits, this.#run.session.clock);
-    try {
-      return await this.#listener.listen(channel, handler, call);
-    } finally {
-      call.end();
-    }
+    return await this.#run.listen(channel, handler, limits);
   }
 
   /**
@@ -215,18 +195,7 @@ export class PostgresService extends PostgresOptions implements Queryable {
     work: (client: PostgresClient) => Promise<Result> | Result,
     { label, ...limits }: ClientOptions = {},
   ): Promise<Result> {
-    const by = holder(label, this.withClient);
-    const call = new LimitedCall(limits, this.#run.session.clock);
-    try {
-      return await this.#borrow(by, call, (lease) =>
-        orEnded(
-          inCall(call, async () => await work(lease)),
-          call,
-        ),
-      );
-    } finally {
-      call.end();
-    }
+    return await this.#run.withClient(holder(label, this.withClient), limits, work);
   }
 
   /**
@@ -242,15 +211,8 @@ export class PostgresService extends PostgresOptions implements Queryable {
    *
    * @throws as `withClient`.
    */
-  async begin({
-    label,
-    isolation,
-    readOnly,
-    ...limits
-  }: TransactionOptions = {}): Promise<PostgresTransaction> {
-    const by = holder(label, this.begin);
-    const call = new LimitedCall(limits, this.#run.session.clock);
-    return await this.#begin(by, call, { ...(isolation && { isolation }), ...(readOnly && { readOnly }) });
+  async begin({ label, ...options }: TransactionOptions = {}): Promise<PostgresTransaction> {
+    return await this.#run.begin(holder(label, this.begin), options, options);
   }
 
   /**
@@ -263,55 +225,27 @@ export class PostgresService extends PostgresOptions implements Queryable {
    */
   async transaction<Result>(
     work: (transaction: TransactionClient) => Promise<Result> | Result,
-    { label, isolation, readOnly, retries = 0, ...limits }: TransactionWorkOptions = {},
+    { label, retries = 0, ...options }: TransactionWorkOptions = {},
   ): Promise<Result> {
     const by = holder(label, this.transaction);
-    const { session, retries: policy } = this.#run;
-    const whole = new LimitedCall(limits, session.clock);
-    const mode = { ...(isolation && { isolation }), ...(readOnly && { readOnly }) };
-    const once = async () => {
-      const call = new LimitedCall({}, session.clock, undefined, whole);
-      const transaction = await this.#begin(by, call, mode);
-      try {
-        const result = await orEnded(
-          inCall(call, async () => await work(transaction)),
-          call,
-        );
-        await transaction.commit();
-        return result;
-      } catch (error) {
-        const rolledBack = transaction.ended ? undefined : transaction.rollback();
-        if (!call.aborted) await rolledBack;
-        throw error;
-      }
-    };
-    try {
-      return await policy.run(once, whole, retries + 1);
-    } finally {
-      whole.end();
-    }
+    return await this.#run.transaction(by, options, options, retries, work);
   }
 
   /** Asks the database, if a connection is free. */
   override async health(): Promise<Health> {
-    const running = this.#running;
-    if (running === undefined) return { ok: false, detail: 'not running' };
-    const unwell = (why: string) => ({ ok: false, detail: `postgres at ${this.#target}: ${why}` });
-    const { failure } = running.pool;
-    if (failure !== undefined) return unwell(describeFailure(failure));
-    if (!running.pool.hasRoom) return { ok: true };
-    // One question for all who ask, and not part of the call of any.
-    this.#probe ??= inCall(undefined, () =>
-      this.query({ text: 'SELECT 1', timeoutMs: this.options.connectTimeoutMs }),
-    ).finally(() => {
-      this.#probe = undefined;
-    });
+    if (this.#running === undefined) return { ok: false, detail: 'not running' };
+    const { pool, target } = this.#running;
+    const { state, failure } = pool;
+    const detail = (error: unknown) => `postgres at ${target}: ${describeFailure(error)}`;
+    if (state === 'down') return { ok: false, detail: detail(failure) };
     try {
-      await this.#probe;
-      return { ok: true };
+      if (pool.hasRoom) await this.#askOnce();
     } catch (error) {
-      return unwell(toError(error).message);
+      return { ok: false, detail: detail(error) };
     }
+    return state === 'degraded'
+      ? { ok: true, detail: `no new connections: ${detail(failure)}` }
+      : { ok: true };
   }
 
   /** Gauges of the pool, and counters since the service was made. */
@@ -335,7 +269,8 @@ export class PostgresService extends PostgresOptions implements Queryable {
 
   /** The embedded server's, without its password. */
   override get addresses(): readonly string[] {
-    return this.#server === undefined ? [] : [`postgres://${this.#target}`];
+    if (this.#server === undefined || this.#running === undefined) return [];
+    return [`postgres://${this.#running.target}`];
   }
 
   readonly #notRunning = () => new PostgresNotRunningError(this.name);
@@ -345,68 +280,21 @@ export class PostgresService extends PostgresOptions implements Queryable {
     return this.#running;
   }
 
-  async #prepare(scope: Scope): Promise<Running> {
-    const {
-      url,
-      poolSize,
-      connectTimeoutMs,
-      acquireTimeoutMs,
-      leakWarningMs,
-      queryTimeoutMs,
-      maxTries,
-      retryPauseMs,
-    } = this.options;
-    const where = url === 'embedded' ? await this.#startServer(scope) : { connectionString: url };
-    const config = { ...where, keepAlive: true, fallback_application_name: `bosun-${this.name}` };
-    const target = targetOf(config);
-    this.#target = target;
-    const { clock, log } = scope;
-    const counters = this.#counters;
-    const pool = new ConnectionPool(
-      { config, target, size: poolSize, connectTimeoutMs, acquireTimeoutMs, leakWarningMs, clock, counters },
-      {
-        // The errors themselves may hold what pg was configured with.
-        lost: (error) => log.debug(`lost a connection to postgres at ${target}: ${describeFailure(error)}`),
-        down: (error) =>
-          log.warn(`postgres at ${target} cannot be reached, queries are refused: ${describeFailure(error)}`),
-        recovered: (downMs) => log.info(`postgres at ${target} is back after ${Math.round(downMs)} ms`),
-        leaked: (heldBy, heldMs) =>
-          log.warn({ heldBy, heldMs: Math.round(heldMs) }, `a client has been held for long by ${heldBy}`),
-      },
-    );
-    const session: Session = {
-      clock,
-      target,
-      queryTimeoutMs,
-      names: this.#names,
-      counters,
-      suspect: (error) => pool.suspect(error),
-    };
-    const retries = new Retries({ maxTries, pauseMs: retryPauseMs, clock, counters, signal: scope.signal });
-    const listening = {
-      config,
-      target,
-      connectTimeoutMs,
-      scope,
-      notRunning: this.#notRunning,
-      detached: AsyncLocalStorage.snapshot(),
-    };
-    return { pool, session, retries, listening };
+  /** One question for all who ask, and not part of the call of any. */
+  #askOnce(): Promise<unknown> {
+    const { connectTimeoutMs: timeoutMs } = this.options;
+    this.#probe ??= inCall(undefined, () => this.query({ text: 'SELECT 1', timeoutMs })).finally(() => {
+      this.#probe = undefined;
+    });
+    return this.#probe;
   }
 
-  async #startServer(scope: Scope): Promise<pg.ClientConfig> {
+  async #startServer(scope: Scope, onWait: (what: string) => void): Promise<pg.ClientConfig> {
     // Loaded here as most daemons have a database elsewhere.
     const { startEmbeddedServer } = await import('./postgres/embedded.ts');
     const { clock, log, signal } = scope;
-    const server = await startEmbeddedServer({
-      dataDir: this.options.dataDir,
-      clock,
-      log,
-      signal,
-      onWait: (what) => {
-        this.#waitingFor = what;
-      },
-    });
+    const { dataDir } = this.options;
+    const server = await startEmbeddedServer({ dataDir, clock, log, signal, onWait });
     this.#server = server;
     scope.defer(() => {
       this.#server = undefined;
@@ -418,72 +306,4 @@ export class PostgresService extends PostgresOptions implements Queryable {
     const { host, port, user, password, database } = server;
     return { host, port, user, password, database };
   }
-
-  async #openAll(pool: ConnectionPool, { clock, signal }: Scope): Promise<void> {
-    this.#waitingFor = `postgres at ${this.#target}`;
-    const open = () =>
-      persistently(() => pool.open(), {
-        clock,
-        signal,
-        onFailure: (error, tries) => {
-          const often = tries === 1 ? '1 try' : `${tries} tries`;
-          this.#waitingFor = `postgres at ${this.#target} (${describeFailure(error)}, ${often})`;
-        },
-      });
-    const closeOnAbort = () => void pool.close(signal, this.#notRunning);
-    signal.addEventListener('abort', closeOnAbort, { once: true });
-    try {
-      // One finds out whether the database is there before the others try.
-      await open();
-      await Promise.all(Array.from({ length: this.options.poolSize - 1 }, open));
-    } catch (error) {
-      signal.throwIfAborted();
-      throw new PostgresConnectError(this.#target, toError(error));
-    } finally {
-      signal.removeEventListener('abort', closeOnAbort);
-    }
-  }
-
-  async #query<Result>(
-    query: string | PostgresQuery,
-    send: (lease: Lease, call: Call) => Promise<Result>,
-  ): Promise<Result> {
-    const { session, retries } = this.#run;
-    const by = { label: typeof query === 'string' ? query : (query.name ?? query.text), trace: undefined };
-    return await asQuery(session, query, false, (call) =>
-      retries.run(() => this.#borrow(by, call, (lease) => send(lease, call)), call),
-    );
-  }
-
-  async #begin(by: Holder, call: Call, mode: TransactionMode): Promise<Transaction> {
-    const { pool, session, retries } = this.#run;
-    const attempt = async () => {
-      const connection = await pool.acquire(by, call);
-      const lease = new Lease(connection, session);
-      return await Transaction.begin(lease, session, call, mode, () => pool.release(connection, lease.end()));
-    };
-    try {
-      return await retries.run(attempt, call);
-    } catch (error) {
-      call.end();
-      throw error;
-    }
-  }
-
-  async #borrow<Result>(by: Holder, call: Call, work: (lease: Lease) => Promise<Result>): Promise<Result> {
-    const { pool, session } = this.#run;
-    const connection = await pool.acquire(by, call);
-    const lease = new Lease(connection, session);
-    try {
-      return await work(lease);
-    } finally {
-      pool.release(connection, lease.end(call.aborted));
-    }
-  }
-}
-
-/** `host:port/database` as pg understands the configuration. */
-function targetOf(config: pg.ClientConfig): string {
-  const { host, port, database } = new pg.Client(config);
-  return `${host}:${port}/${database}`;
 }

@@ -161,13 +161,38 @@ describe('the catalogue on a Postgres of its user', () => {
     abort.abort();
     const results = await Promise.allSettled(answers);
     expect(results.every(({ status }) => status === 'rejected')).toBe(true);
-    // What the daemon answers after them shows that it has seen them go.
-    for (let i = 0; i < 3; i++) await get('/time');
+    // Nobody waits for the lock any more, although it is still held.
+    await waitUntil(async () => Number((await client.query(WAITING)).rows[0].count) === 0);
     await client.query('ROLLBACK');
     expect((await get('/brands')).status).toBe(200);
     expect(
       (await client.query("SELECT count(*)::int FROM product WHERE product_name = 'gone'")).rows[0].count,
     ).toBe(0);
+  });
+
+  test('whoever has the answer of a write sees it in the next read, however many read at the time', async () => {
+    let reading = true;
+    const crowd = Array.from({ length: 20 }, async () => {
+      while (reading) await (await fetch(`${api}/brands`)).arrayBuffer();
+    });
+    for (let i = 0; i < 20; i++) {
+      const { rows } = await client.query(
+        `INSERT INTO brand (brand_name) VALUES ('fresh ${i}') RETURNING brand_id`,
+      );
+      const { body } = await get('/brands');
+      expect(body).toContainEqual({ brand_id: rows[0].brand_id, brand_name: `fresh ${i}` });
+    }
+    reading = false;
+    await Promise.all(crowd);
+    await client.query("DELETE FROM brand WHERE brand_name LIKE 'fresh %'");
+  });
+
+  test('products that are asked for at the same time go to their own callers', async () => {
+    const ids = Array.from({ length: 60 }, (_, i) => (i % 3 === 2 ? 900_000_000 + i : 1 + (i % 7)));
+    const answers = await Promise.all(ids.map((id) => get(`/products/${id}`)));
+    expect(answers.map(({ status, body }) => [status, (body as { product_id?: number }).product_id])).toEqual(
+      ids.map((id) => (id > 900_000_000 ? [404, undefined] : [200, id])),
+    );
   });
 
   test('GET /summary gives the products per brand and the age of that', async () => {

@@ -378,7 +378,7 @@ describe('a fetch application', () => {
     await client.send('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
     await client.until('first');
     await client[Symbol.asyncDispose]();
-    expect(await aborted.promise).toBe('AbortError');
+    expect(await aborted.promise).toBe('ClientGoneError');
     await cancelled.promise;
   });
 

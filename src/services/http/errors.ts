@@ -13,6 +13,15 @@ export class BodyTooLargeError extends BosunError {
   }
 }
 
+/** A client closed its connection before it had its answer: what was done for it is given up. */
+export class ClientGoneError extends BosunError {
+  readonly code = 'ERR_HTTP_CLIENT_GONE';
+
+  constructor() {
+    super('the client has gone');
+  }
+}
+
 /** `createApplication` gave something that cannot answer requests. */
 export class ApplicationError extends BosunError {
   readonly code = 'ERR_HTTP_APPLICATION';

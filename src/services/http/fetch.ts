@@ -1,7 +1,8 @@
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
+import { currentSignal } from '../../call.ts';
 import { answerError } from './answers.ts';
-import { ResponseError } from './errors.ts';
+import { ClientGoneError, ResponseError } from './errors.ts';
 import type { Incoming, Outgoing } from './messages.ts';
 import { requestId } from './request-id.ts';
 
@@ -16,11 +17,7 @@ export async function serveFetch(
   incoming: Incoming,
   outgoing: Outgoing,
 ): Promise<void> {
-  const gone = new AbortController();
-  outgoing.once('close', () => {
-    if (!outgoing.writableFinished) gone.abort(new DOMException('the client has gone', 'AbortError'));
-  });
-  const request = toRequest(incoming, outgoing, gone.signal);
+  const request = toRequest(incoming, outgoing, currentSignal());
   if (request === undefined) {
     answerError(outgoing, 400);
     return;
@@ -129,8 +126,7 @@ async function send(response: Response, outgoing: ServerResponse, head: boolean)
     return;
   }
   const reader: ReadableStreamDefaultReader<Uint8Array> = body.getReader();
-  const onClose = () =>
-    void reader.cancel(new DOMException('the client has gone', 'AbortError')).catch(() => {});
+  const onClose = () => void reader.cancel(new ClientGoneError()).catch(() => {});
   outgoing.once('close', onClose);
   try {
     for (;;) {

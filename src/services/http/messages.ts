@@ -1,4 +1,5 @@
 import { IncomingMessage, ServerResponse } from 'node:http';
+import type { Call } from '../../call.ts';
 import { BodyTooLargeError } from './errors.ts';
 
 /** What a request and its response tell the server that they belong to. */
@@ -74,6 +75,8 @@ export class Outgoing extends ServerResponse<Incoming> {
   exchange: Exchange | undefined;
   /** When the request came, by the service's clock. */
   since = 0;
+  /** What is done for it: ends with the response, and is given up when the client goes before that. */
+  call: Call | undefined;
   /** Whether its end has been reported. */
   done = false;
 

@@ -3,6 +3,7 @@ import * as https from 'node:https';
 import { Server as NetServer, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { TlsOptions as NodeTlsOptions } from 'node:tls';
+import { Call, surroundings } from '../../call.ts';
 import type { Clock } from '../../clock.ts';
 import { withLogFields } from '../../logging/fields.ts';
 import { type Address, type ListenOptions, listen } from '../../net/listen.ts';
@@ -18,7 +19,7 @@ import {
 } from './answers.ts';
 import type { Handler } from './application.ts';
 import { Connection } from './connection.ts';
-import { BodyTooLargeError } from './errors.ts';
+import { BodyTooLargeError, ClientGoneError } from './errors.ts';
 import { type Exchange, Incoming, Outgoing } from './messages.ts';
 import { quietTurn } from './quiet-turn.ts';
 import { requestId } from './request-id.ts';
@@ -31,6 +32,7 @@ export type UpgradeHandler = (request: http.IncomingMessage, socket: Duplex, hea
 export interface HttpServerOptions {
   readonly headersTimeoutMs: number;
   readonly requestTimeoutMs: number;
+  readonly deadlineMs: number;
   readonly keepAliveTimeoutMs: number;
   readonly maxConnections: number;
   readonly maxHeaderBytes: number;
@@ -166,8 +168,11 @@ export class HttpServer implements Exchange {
     if (response.done) return;
     response.done = true;
     this.#connections.get(response.req.socket)?.done(response);
-    if (!response.writableFinished) this.#counters.aborted += 1;
-    else {
+    if (!response.writableFinished) {
+      this.#counters.aborted += 1;
+      response.call?.abort(new ClientGoneError());
+    } else {
+      response.call?.end();
       const kind = Math.trunc(response.statusCode / 100);
       this.#counters.responses[kind] = (this.#counters.responses[kind] ?? 0) + 1;
     }
@@ -248,7 +253,12 @@ export class HttpServer implements Exchange {
     response.since = this.#clock.now();
     Incoming.open(request, response, this.#options.maxBodyBytes);
     if (this.#declaresTooMuch(request)) answerError(response, 413);
-    else withLogFields({ reqId: requestId(request) }, () => this.#handle(request, response));
+    else {
+      const call = new Call({ limitMs: this.#options.deadlineMs, clock: this.#clock });
+      response.call = call;
+      const fields = { reqId: requestId(request) };
+      surroundings.run({ call, fields }, () => this.#handle(request, response));
+    }
   }
 
   #handle(request: Incoming, response: Outgoing): void {

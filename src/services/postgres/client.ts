@@ -63,3 +63,45 @@ export interface PostgresClient extends Queryable {
   /** pg's client, for LISTEN, COPY and cursors. Never release or end it. Nothing bounds what is done with it. */
   readonly raw: pg.ClientBase;
 }
+
+/** See PostgreSQL, "Transaction Isolation". */
+export type Isolation = 'read committed' | 'repeatable read' | 'serializable';
+
+/** How a transaction begins. */
+export interface TransactionMode {
+  /** Default: the database's, `read committed` unless set otherwise. */
+  readonly isolation?: Isolation;
+  /** The server refuses everything that writes. */
+  readonly readOnly?: boolean;
+}
+
+/** A transaction, or a savepoint in it: takes queries until it has ended. */
+export interface TransactionClient extends PostgresClient {
+  /**
+   * Marks a place to go back to. Until it has ended, queries go to the savepoint instead of to this.
+   *
+   * @throws {TransactionStateError} `ERR_POSTGRES_TRANSACTION_STATE`
+   */
+  savepoint(): Promise<PostgresSavepoint>;
+  /** Runs `work` in a savepoint: what it did stays when it returns, and is undone when it throws. */
+  transaction<Result>(work: (savepoint: PostgresSavepoint) => Promise<Result> | Result): Promise<Result>;
+}
+
+/** A part of a transaction. Disposing of it undoes it, unless it was released. */
+export interface PostgresSavepoint extends TransactionClient, AsyncDisposable {
+  /** Keeps what was done, as part of the transaction around it. */
+  release(): Promise<void>;
+  /** Undoes what was done since the savepoint. */
+  rollback(): Promise<void>;
+}
+
+/** A transaction. Disposing of it rolls it back, unless it was committed: only the code knows that all is done. */
+export interface PostgresTransaction extends TransactionClient, AsyncDisposable {
+  /**
+   * @throws {TransactionRolledBackError} `ERR_POSTGRES_ROLLED_BACK` when a statement had failed.
+   * @throws {CommitUnknownError} `ERR_POSTGRES_COMMIT_UNKNOWN`; the server's error.
+   */
+  commit(): Promise<void>;
+  /** Resolves when the connection is free again. Harmless when it is rolled back already. */
+  rollback(): Promise<void>;
+}

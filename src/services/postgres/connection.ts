@@ -36,6 +36,8 @@ export class Connection {
   heldSince = 0;
   /** Whether a warning has been logged that it is held too long. */
   leakTold = false;
+  /** Whether its prepared statements fit the tables no more: it is not handed out again. */
+  stale = false;
   /** Why it is of no use any more. */
   lost: Error | undefined;
   #closed = false;

@@ -50,28 +50,34 @@ export function describeFailure(thrown: unknown): string {
 
 export const codeOf = (error: Error) => ('code' in error ? String(error.code) : '');
 
-/** 08 connection exception, 57P01 to 57P03 shutdown and start-up, 53300 too many connections. */
-const unavailableStates = /^(08...|57P0[123]|53300)$/;
+/**
+ * 08 connection exception, 57P01 to 57P05 shutdown, start-up, idle sessions, 25P03 and 25P04 transactions that
+ * lasted too long, 53300 too many connections: the session ends with it.
+ */
+const lostStates = /^(08...|57P0[1-5]|25P0[34]|53300)$/;
 
 /** 40001 serialization failure, 40P01 deadlock: the server has undone the statement, or the transaction. */
 const undoneStates = /^(40001|40P01)$/;
 
 /**
- * What an error leaves open. `undone`: the server has undone it, it can be run again; `refused`: a prepared
- * statement that is stale on this connection, nothing was run; `lost`: the connection or the server ended, what
- * was sent may have been done; `final`: anything else.
+ * What an error leaves open. `undone`: the server has undone it, it can be run again; `forgotten`: a prepared
+ * statement that this connection has lost, nothing was run; `stale`: one that fits its tables no more, as on
+ * every other connection; `lost`: the connection or the server ended, what was sent may have been done; `final`:
+ * anything else.
  */
-export type FailureKind = 'undone' | 'refused' | 'lost' | 'final';
+export type FailureKind = 'undone' | 'forgotten' | 'stale' | 'lost' | 'final';
 
 export function kindOf(error: unknown): FailureKind {
   if (!(error instanceof Error)) return 'final';
   if (!(error instanceof pg.DatabaseError)) return isConnectionError(error) ? 'lost' : 'final';
   const code = error.code ?? '';
   if (undoneStates.test(code)) return 'undone';
-  if (unavailableStates.test(code)) return 'lost';
-  // 0A000 "cached plan must not change result type", after ALTER TABLE; 26000 after DISCARD or DEALLOCATE ALL.
-  const stale = code === '26000' || (code === '0A000' && error.routine === 'RevalidateCachedQuery');
-  return stale ? 'refused' : 'final';
+  // 08P01 protocol violation: as an error it is about a wrong number of values, as the end of all a pooler's.
+  if (lostStates.test(code)) return code === '08P01' && error.severity === 'ERROR' ? 'final' : 'lost';
+  // After DISCARD or DEALLOCATE ALL.
+  if (code === '26000') return 'forgotten';
+  // "cached plan must not change result type", after ALTER TABLE.
+  return code === '0A000' && error.routine === 'RevalidateCachedQuery' ? 'stale' : 'final';
 }
 
 /** What a server's error may hold of the values: still there to be read, but in no log line. */

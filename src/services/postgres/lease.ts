@@ -31,6 +31,8 @@ export class Lease implements PostgresClient {
   /** The last query failed: the server has yet to say what state that has left. */
   #unsettled = false;
   #unfit = false;
+  /** The query's error that says that the connection is gone, or about to go. */
+  #lost: Error | undefined;
   #rawTaken = false;
   #ended = false;
 
@@ -105,7 +107,7 @@ export class Lease implements PostgresClient {
 
   /** Why the connection is gone, if it is. */
   get lost(): Error | undefined {
-    return this.#connection.lost;
+    return this.#lost ?? this.#connection.lost;
   }
 
   /**
@@ -117,7 +119,7 @@ export class Lease implements PostgresClient {
     for (const wake of this.#turns.splice(0)) wake();
     if (this.#rawTaken && abandoned) return false;
     if (this.#cleaning !== undefined) return this.#cleaning.then((clean) => clean && !this.#inTransaction);
-    if (this.#busy || this.#unfit || this.#connection.lost !== undefined) return false;
+    if (this.#busy || this.#unfit || this.lost !== undefined) return false;
     // The server tells an error before the state of the transaction after it; an empty query waits for that.
     if (this.#unsettled || this.#rawTaken) return this.#answers().then((fit) => fit && !this.#inTransaction);
     return !this.#inTransaction;
@@ -219,12 +221,15 @@ export class Lease implements PostgresClient {
     const error = toError(thrown);
     const statement = describeStatement(query);
     const kind = kindOf(error);
-    if (kind === 'lost' || kind === 'refused') this.#unfit = true;
+    if (kind === 'lost') this.#lost = error;
+    // The first to notice sees to it that nobody else meets it.
+    if (kind === 'stale' && !this.#connection.stale) this.#session.renew();
+    // The server ends the connection after a FATAL error; until then the client looks alive.
+    const fatal = error instanceof pg.DatabaseError && error.severity !== 'ERROR';
+    if (kind === 'forgotten' || fatal) this.#unfit = true;
     const retryAfterMs =
       kind === 'lost' && canBeRepeated(query, this.#inTransaction) ? LOST_RETRY_AFTER_MS : undefined;
     if (error instanceof pg.DatabaseError) {
-      // The server ends the connection after a FATAL error; until then the client looks alive.
-      if (error.severity !== 'ERROR') this.#unfit = true;
       dress(error, statement);
       if (retryAfterMs !== undefined) Object.assign(error, { retryAfterMs });
     } else if (kind === 'lost') {

@@ -41,8 +41,6 @@ export interface ListenerRun {
   readonly connectTimeoutMs: number;
   readonly scope: Scope;
   readonly notRunning: () => Error;
-  /** Calls a function outside of whatever has led to it, such as a request. */
-  readonly detached: (fn: () => void) => void;
 }
 
 interface Subscriber {
@@ -70,12 +68,15 @@ const MAX_NAME_BYTES = 63;
 export class Listener {
   readonly #channels = new Map<string, Channel>();
   #run: ListenerRun | undefined;
+  /** Outside of whatever has led to it, such as a request. */
+  #detached = AsyncLocalStorage.snapshot();
   #working = false;
   #wake: () => void = () => {};
 
   /** Takes up the subscriptions of the run before. */
   start(run: ListenerRun): void {
     this.#run = run;
+    this.#detached = AsyncLocalStorage.snapshot();
     run.scope.defer(() => {
       this.#run = undefined;
       this.#refuse(run.notRunning());
@@ -117,7 +118,7 @@ export class Listener {
     const run = this.#run;
     if (run === undefined || this.#working || !this.#isNeeded) return;
     this.#working = true;
-    run.detached(() =>
+    this.#detached(() =>
       run.scope.spawn('listen', async (signal) => {
         try {
           await this.#keepConnected(run, signal);

@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type pg from 'pg';
-import type { AbortListener, Call } from '../../call.ts';
-import type { Clock, Timer } from '../../clock.ts';
+import type { Call } from '../../call.ts';
+import type { Clock } from '../../clock.ts';
 import { toError } from '../../errors.ts';
 import { Connection, describeHolder, type Holder } from './connection.ts';
 import { PoolExhaustedError, PostgresUnavailableError } from './errors.ts';
@@ -9,6 +9,7 @@ import { codeOf, DOWN_RETRY_AFTER_MS, describeFailure } from './failures.ts';
 import { Leaks } from './leaks.ts';
 import { search } from './recovery.ts';
 import type { Counters, PostgresState } from './statistics.ts';
+import { WaitingLine } from './waiting-line.ts';
 
 /** What a pool is told. */
 export interface PoolOptions {
@@ -34,15 +35,6 @@ export interface PoolEvents {
   leaked(heldBy: string, heldMs: number): void;
 }
 
-interface Waiter {
-  readonly by: Holder;
-  readonly since: number;
-  readonly call: Call;
-  readonly onAbort: AbortListener;
-  readonly resolve: (connection: Connection) => void;
-  readonly reject: (error: unknown) => void;
-}
-
 const SEARCH_PAUSE_MS = 100;
 /** An attempt of the search lasts no longer: the next ones are under way by then. */
 const SEARCH_CONNECT_MS = 5_000;
@@ -66,7 +58,7 @@ export class ConnectionPool {
   readonly #connecting = new Set<Connection>();
   readonly #idle: Connection[] = [];
   readonly #inUse = new Set<Connection>();
-  readonly #waiters: Waiter[] = [];
+  readonly #waiters: WaitingLine<Connection>;
   readonly #closed = Promise.withResolvers<void>();
   /** Aborts what the pool does on its own. */
   readonly #ended = new AbortController();
@@ -74,16 +66,20 @@ export class ConnectionPool {
   readonly #detached = AsyncLocalStorage.snapshot();
   #cleaning = 0;
   #searching = false;
-  /** How often connecting has failed since it last succeeded. */
-  #failures = 0;
+  /** Since when connecting has failed, and why the last time. */
+  #failing: { readonly since: number; readonly error: Error } | undefined;
   #down: { readonly error: Error; readonly since: number } | undefined;
-  #expiry: Timer | undefined;
   #onClosed: (() => Error) | undefined;
 
   constructor(options: PoolOptions, events: PoolEvents) {
     this.#options = options;
     this.#events = events;
-    const { clock, leakWarningMs } = options;
+    const { clock, leakWarningMs, acquireTimeoutMs, size } = options;
+    this.#waiters = new WaitingLine(acquireTimeoutMs, clock, (waiting) => {
+      const { heldBy } = this;
+      const retryAfterMs = DOWN_RETRY_AFTER_MS;
+      return new PoolExhaustedError(acquireTimeoutMs, { poolSize: size, waiting, heldBy, retryAfterMs });
+    });
     this.#leaks = new Leaks(this.#inUse, leakWarningMs, clock, (connection, heldMs) => {
       options.counters.leaks += 1;
       events.leaked(describeHolder(connection.holder as Holder), heldMs);
@@ -92,17 +88,17 @@ export class ConnectionPool {
 
   /** Whether a client could be had without waiting for another user to give one back. */
   get hasRoom(): boolean {
-    return this.#idle.length > 0 || this.#open.size < this.#options.size;
+    return this.#idle.length > 0 || (this.#failing === undefined && this.#open.size < this.#options.size);
   }
 
   get state(): PostgresState {
     if (this.#down !== undefined) return 'down';
-    return this.#failures > 0 ? 'degraded' : 'up';
+    return this.#failing === undefined ? 'up' : 'degraded';
   }
 
-  /** Why the database cannot be reached. */
+  /** Why the database cannot be reached, or no connection be added. */
   get failure(): Error | undefined {
-    return this.#down?.error;
+    return this.#down?.error ?? this.#failing?.error;
   }
 
   get gauges() {
@@ -139,17 +135,9 @@ export class ConnectionPool {
       return Promise.resolve(connection);
     }
     if (this.#down !== undefined) return Promise.reject(this.#unavailable(this.#down.error));
-    const { promise, resolve, reject } = Promise.withResolvers<Connection>();
-    const onAbort: AbortListener = (reason) => {
-      this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
-      reject(reason);
-    };
-    const waiter: Waiter = { by, since: now, call, onAbort, resolve, reject };
-    this.#waiters.push(waiter);
-    call.onAbort(onAbort);
-    this.#watchWaiters();
+    const taken = this.#waiters.join(by, call, now);
     this.#grow();
-    return promise;
+    return taken;
   }
 
   /** Takes a connection back; one that is not `fit` is closed, and another may take its place. */
@@ -172,6 +160,14 @@ export class ConnectionPool {
     this.#search(0);
   }
 
+  /** Replaces the connections: what they have prepared is stale, on one like on the others. */
+  renew(): void {
+    for (const connection of this.#open) {
+      if (!this.#connecting.has(connection)) connection.stale = true;
+    }
+    this.#discardIdle();
+  }
+
   /** What keeps the pool from closing, for people. */
   get heldBy(): string[] {
     const now = this.#options.clock.now();
@@ -192,9 +188,8 @@ export class ConnectionPool {
   async close(signal: AbortSignal, onClosed: () => Error): Promise<void> {
     this.#onClosed ??= onClosed;
     this.#ended.abort();
-    this.#expiry?.cancel();
     this.#leaks.close();
-    this.#refuseAll(this.#onClosed);
+    this.#waiters.close(this.#onClosed);
     for (const connection of this.#connecting) connection.destroy();
     for (const connection of this.#idle.splice(0)) connection.close();
     const destroy = () => {
@@ -238,12 +233,14 @@ export class ConnectionPool {
     try {
       this.#add(await this.#connect(timeoutMs));
       return true;
-    } catch (error) {
+    } catch (thrown) {
       if (this.#onClosed !== undefined) return false;
-      this.#failures += 1;
-      // One refusal may be a server that is just being restarted.
-      const certain = this.#failures > 1 || codeOf(toError(error)) === 'ETIMEDOUT';
-      if (certain && this.#live === 0) this.#goDown(toError(error));
+      const now = this.#options.clock.now();
+      const failing = { since: this.#failing?.since ?? now, error: toError(thrown) };
+      this.#failing = failing;
+      // Refusals at one moment may be a server that is just being restarted.
+      const certain = now - failing.since >= SEARCH_PAUSE_MS || codeOf(failing.error) === 'ETIMEDOUT';
+      if (certain && this.#live === 0) this.#goDown(failing.error);
       return false;
     }
   }
@@ -256,7 +253,7 @@ export class ConnectionPool {
     }
     const down = this.#down;
     this.#down = undefined;
-    this.#failures = 0;
+    this.#failing = undefined;
     if (down !== undefined) this.#events.recovered(this.#options.clock.now() - down.since);
     this.#hand(connection);
   }
@@ -291,8 +288,8 @@ export class ConnectionPool {
     this.#down = { error, since: known?.since ?? this.#options.clock.now() };
     if (known === undefined) this.#events.down(error);
     // A server that does not answer would not answer on these, either.
-    for (const connection of this.#idle.splice(0)) this.#discard(connection);
-    this.#refuseAll(() => this.#unavailable(error));
+    this.#discardIdle();
+    this.#waiters.refuse(() => this.#unavailable(error));
   }
 
   #unavailable(cause: Error): PostgresUnavailableError {
@@ -338,8 +335,9 @@ export class ConnectionPool {
     connection.holder = undefined;
     connection.leakTold = false;
     if (this.#onClosed !== undefined) connection.close();
-    else if (!fit || connection.lost !== undefined || this.#down !== undefined) this.#discard(connection);
-    else this.#hand(connection);
+    else if (!fit || connection.stale || connection.lost !== undefined || this.#down !== undefined) {
+      this.#discard(connection);
+    } else this.#hand(connection);
   }
 
   /** Gives a connection to who has waited longest. */
@@ -349,56 +347,16 @@ export class ConnectionPool {
       this.#idle.push(connection);
       return;
     }
-    waiter.call.offAbort(waiter.onAbort);
     this.#take(connection, waiter.by, waiter.since, this.#options.clock.now());
     waiter.resolve(connection);
+  }
+
+  #discardIdle(): void {
+    for (const connection of this.#idle.splice(0)) this.#discard(connection);
   }
 
   #discard(connection: Connection): void {
     this.#options.counters.discarded += 1;
     connection.close();
-  }
-
-  #refuseAll(error: () => Error): void {
-    for (const { call, onAbort, reject } of this.#waiters.splice(0)) {
-      call.offAbort(onAbort);
-      reject(error());
-    }
-  }
-
-  /** One timer for all that wait: the first of them has waited longest. */
-  #watchWaiters(): void {
-    const { acquireTimeoutMs, clock } = this.#options;
-    const [first] = this.#waiters;
-    if (first === undefined || this.#expiry !== undefined) return;
-    this.#expiry = clock.setTimer(
-      () => {
-        this.#expiry = undefined;
-        this.#expire();
-        this.#watchWaiters();
-      },
-      first.since + acquireTimeoutMs - clock.now(),
-    );
-  }
-
-  #expire(): void {
-    const { acquireTimeoutMs, clock, size } = this.#options;
-    const latest = clock.now() - acquireTimeoutMs;
-    const count = this.#waiters.findIndex(({ since }) => since > latest);
-    const late = this.#waiters.splice(0, count === -1 ? this.#waiters.length : count);
-    if (late.length === 0) return;
-    const { heldBy } = this;
-    const waiting = late.length + this.#waiters.length - 1;
-    for (const { call, onAbort, reject } of late) {
-      call.offAbort(onAbort);
-      reject(
-        new PoolExhaustedError(acquireTimeoutMs, {
-          poolSize: size,
-          waiting,
-          heldBy,
-          retryAfterMs: DOWN_RETRY_AFTER_MS,
-        }),
-      );
-    }
   }
 }

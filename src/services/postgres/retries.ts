@@ -79,7 +79,8 @@ function canBeRepeated(error: unknown): boolean {
   }
   switch (kindOf(error)) {
     case 'undone':
-    case 'refused':
+    case 'forgotten':
+    case 'stale':
       return true;
     case 'lost':
       return 'retryAfterMs' in (error as Error);

@@ -17,6 +17,8 @@ export interface Session {
   readonly counters: Counters;
   /** The server did not even take the request to cancel a query. */
   readonly suspect: (error: Error) => void;
+  /** Tables have been altered below prepared statements. */
+  readonly renew: () => void;
 }
 
 /** What somebody waits for, within limits of its own and of the call that it is part of. @internal */

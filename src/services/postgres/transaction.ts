@@ -1,6 +1,13 @@
 import pg from 'pg';
-import { Call, orEnded } from '../../call.ts';
-import type { PostgresArrayQuery, PostgresClient, PostgresQuery } from './client.ts';
+import { Call } from '../../call.ts';
+import type {
+  PostgresArrayQuery,
+  PostgresQuery,
+  PostgresSavepoint,
+  PostgresTransaction,
+  TransactionClient,
+  TransactionMode,
+} from './client.ts';
 import {
   CommitUnknownError,
   PostgresUnavailableError,
@@ -11,48 +18,6 @@ import {
 import { describeFailure, kindOf, LOST_RETRY_AFTER_MS } from './failures.ts';
 import type { Lease } from './lease.ts';
 import { asQuery, type Session } from './session.ts';
-
-/** See PostgreSQL, "Transaction Isolation". */
-export type Isolation = 'read committed' | 'repeatable read' | 'serializable';
-
-/** How a transaction begins. */
-export interface TransactionMode {
-  /** Default: the database's, `read committed` unless set otherwise. */
-  readonly isolation?: Isolation;
-  /** The server refuses everything that writes. */
-  readonly readOnly?: boolean;
-}
-
-/** A transaction, or a savepoint in it: takes queries until it has ended. */
-export interface TransactionClient extends PostgresClient {
-  /**
-   * Marks a place to go back to. Until it has ended, queries go to the savepoint instead of to this.
-   *
-   * @throws {TransactionStateError} `ERR_POSTGRES_TRANSACTION_STATE`
-   */
-  savepoint(): Promise<PostgresSavepoint>;
-  /** Runs `work` in a savepoint: what it did stays when it returns, and is undone when it throws. */
-  transaction<Result>(work: (savepoint: PostgresSavepoint) => Promise<Result> | Result): Promise<Result>;
-}
-
-/** A part of a transaction. Disposing of it undoes it, unless it was released. */
-export interface PostgresSavepoint extends TransactionClient, AsyncDisposable {
-  /** Keeps what was done, as part of the transaction around it. */
-  release(): Promise<void>;
-  /** Undoes what was done since the savepoint. */
-  rollback(): Promise<void>;
-}
-
-/** A transaction. Disposing of it rolls it back, unless it was committed: only the code knows that all is done. */
-export interface PostgresTransaction extends TransactionClient, AsyncDisposable {
-  /**
-   * @throws {TransactionRolledBackError} `ERR_POSTGRES_ROLLED_BACK` when a statement had failed.
-   * @throws {CommitUnknownError} `ERR_POSTGRES_COMMIT_UNKNOWN`; the server's error.
-   */
-  commit(): Promise<void>;
-  /** Resolves when the connection is free again. Harmless when it is rolled back already. */
-  rollback(): Promise<void>;
-}
 
 /** How long a ROLLBACK may take before the connection is closed instead. */
 const ROLLBACK_MS = 5_000;
@@ -279,14 +244,14 @@ export class Transaction extends Level implements PostgresTransaction {
         retryAfterMs: LOST_RETRY_AFTER_MS,
       });
     }
-    // It is not cancelled: that would not undo a commit that has taken place.
-    const answer = this.#detached('COMMIT', this.#session.queryTimeoutMs).finally(this.#release);
     let command: string;
     try {
-      command = (await orEnded(answer, this.#call)).command;
+      ({ command } = await this.#send('COMMIT', this.#session.queryTimeoutMs, this.#call));
     } catch (error) {
       if (error instanceof pg.DatabaseError && kindOf(error) !== 'lost') throw error;
       throw new CommitUnknownError(error);
+    } finally {
+      this.#release();
     }
     if (command === 'ROLLBACK') throw new TransactionRolledBackError();
   }
@@ -294,16 +259,16 @@ export class Transaction extends Level implements PostgresTransaction {
   async #rollBack(): Promise<void> {
     this.#call.offAbort(this.#onAbort);
     // A client whose ROLLBACK fails is still in the transaction, so it is not used again.
-    if (this.lease.lost === undefined) await this.#detached('ROLLBACK', ROLLBACK_MS).catch(() => {});
+    if (this.lease.lost === undefined) await this.#send('ROLLBACK', ROLLBACK_MS).catch(() => {});
     this.#release();
     this.#call.end();
   }
 
-  /** Sends it whatever has become of the caller. */
-  async #detached(text: string, limitMs: number): Promise<pg.QueryResult> {
+  /** Sends it as part of a call; without one, whatever has become of the caller. */
+  async #send(text: string, limitMs: number, parent?: Call): Promise<pg.QueryResult> {
     const { clock } = this.#session;
     const onLimit = () => new QueryTimeoutError(text, limitMs, undefined);
-    const call = new Call({ limitMs, clock, onLimit });
+    const call = new Call({ parent, limitMs, clock, onLimit });
     try {
       return (await this.lease.send(text, undefined, call)) as pg.QueryResult;
     } finally {
