@@ -16,10 +16,12 @@ import { holder } from './postgres/connection.ts';
 import type { EmbeddedServer } from './postgres/embedded.ts';
 import { EmbeddedPostgresError, PostgresNotRunningError } from './postgres/errors.ts';
 import { describeFailure } from './postgres/failures.ts';
+import { Listener, type ListenHandler, type Subscription } from './postgres/listen.ts';
 import { PostgresOptions } from './postgres/options.ts';
 import { Running } from './postgres/running.ts';
 import { StatementNames } from './postgres/statement.ts';
 import { Counters, type PostgresStatistics } from './postgres/statistics.ts';
+import type { StreamOptions } from './postgres/stream.ts';
 
 export type {
   CallLimits,
@@ -34,7 +36,9 @@ export type {
   TransactionMode,
 } from './postgres/client.ts';
 export * from './postgres/errors.ts';
+export type { ListenEvent, ListenHandler, Subscription } from './postgres/listen.ts';
 export type { PostgresState, PostgresStatistics } from './postgres/statistics.ts';
+export type { StreamOptions } from './postgres/stream.ts';
 
 /** How a client is borrowed, and for how long: at the end of its limits it is taken back. */
 export interface ClientOptions extends CallLimits {
@@ -72,6 +76,7 @@ export interface TransactionWorkOptions extends TransactionOptions {
 export class PostgresService extends PostgresOptions implements Queryable {
   readonly #counters = new Counters();
   readonly #names = new StatementNames();
+  readonly #listener = new Listener();
   #running: Running | undefined;
   #server: EmbeddedServer | undefined;
   #waitingFor: string | undefined;
@@ -89,6 +94,7 @@ export class PostgresService extends PostgresOptions implements Queryable {
         config: { ...where, keepAlive: true, fallback_application_name: `bosun-${this.name}` },
         counters: this.#counters,
         names: this.#names,
+        listener: this.#listener,
         scope,
         notRunning: this.#notRunning,
       });
@@ -130,6 +136,50 @@ export class PostgresService extends PostgresOptions implements Queryable {
   /** As `query`. */
   async json(query: string | PostgresQuery, values?: readonly unknown[]): Promise<Buffer> {
     return await this.#run.query(query, (lease, call) => lease.sendJson(query, values, call));
+  }
+
+  /**
+   * The rows of a query that may be too many to hold: they are fetched in batches, the next one when it is asked
+   * for. One connection is held from the first row asked for until the loop has ended, however it ends; leaving
+   * it early ends the query on the server. Each batch is a query of its own to `queryTimeoutMs` and to the
+   * statistics; nothing is tried again.
+   *
+   * ```ts
+   * for await (const { id } of database.stream<{ id: number }>('SELECT id FROM events')) …
+   * ```
+   *
+   * @throws {RangeError} for bad options, {PostgresNotRunningError} `ERR_POSTGRES_NOT_RUNNING`; the loop throws as
+   * `query` and `withClient`.
+   */
+  stream<Row extends pg.QueryResultRow = pg.QueryResultRow>(
+    text: string,
+    values: readonly unknown[] = [],
+    options: StreamOptions = {},
+  ): AsyncGenerator<Row, void, undefined> {
+    return this.#run.stream<Row>(text, values, options);
+  }
+
+  /**
+   * Calls the handler for every notification on a channel, from the moment on that this resolves; over one
+   * connection for all channels, beside the pool. When that was lost, it is made again, and the handler is told:
+   * what was notified in between is gone. Calls are in the order of the notifications; none waits for the one
+   * before. What the handler throws, or rejects with, is a stray error of the service that has subscribed.
+   * Subscriptions last until they are closed, also when this service is restarted. The name is taken as it is:
+   * `NOTIFY Jobs` notifies `jobs`.
+   *
+   * ```ts
+   * const subscription = await database.listen('jobs', (event) => {
+   *   if (event.kind === 'reconnected') void this.readAll();
+   *   else void this.readOne(event.payload);
+   * });
+   * scope.defer(() => subscription.close());
+   * ```
+   *
+   * @throws {ChannelNameError} `ERR_POSTGRES_CHANNEL`; {PostgresNotRunningError} `ERR_POSTGRES_NOT_RUNNING`;
+   * {DeadlineError} `ERR_DEADLINE`; `signal.reason`; the server's error.
+   */
+  async listen(channel: string, handler: ListenHandler, limits: CallLimits = {}): Promise<Subscription> {
+    return await this.#run.listen(channel, handler, limits);
   }
 
   /**

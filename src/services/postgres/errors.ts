@@ -119,6 +119,17 @@ export class StatementNameError extends BosunError {
   }
 }
 
+/** A name of a channel that cannot be listened to. */
+export class ChannelNameError extends BosunError {
+  readonly code = 'ERR_POSTGRES_CHANNEL';
+  readonly channel: string;
+
+  constructor(channel: string, rule: string) {
+    super(`the name of the channel ${preview(channel)} ${rule}`);
+    this.channel = channel;
+  }
+}
+
 /** A client was used after the function that it was handed to had ended. */
 export class PostgresClientReleasedError extends BosunError {
   readonly code = 'ERR_POSTGRES_CLIENT_RELEASED';

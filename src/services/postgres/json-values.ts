@@ -123,8 +123,7 @@ function isUtcTime(bytes: Buffer, start: number, end: number): boolean {
     bytes[start + 16] === COLON &&
     bytes[end - 3] === PLUS &&
     bytes[end - 2] === ZERO &&
-    bytes[end - 1] === ZERO &&
-    (end - start === 22 || bytes[start + 19] === DOT)
+    bytes[end - 1] === ZERO
   );
 }
 

@@ -14,12 +14,14 @@ import type { Holder } from './connection.ts';
 import { PostgresConnectError } from './errors.ts';
 import { describeFailure } from './failures.ts';
 import { Lease } from './lease.ts';
+import type { Listener, ListenHandler, Subscription } from './listen.ts';
 import type { PostgresOptions } from './options.ts';
 import { ConnectionPool } from './pool.ts';
 import { Retries } from './retries.ts';
 import { asQuery, LimitedCall, type Session } from './session.ts';
 import type { StatementNames } from './statement.ts';
 import type { Counters } from './statistics.ts';
+import { checkBatchRows, type StreamOptions, streamRows } from './stream.ts';
 import { Transaction } from './transaction.ts';
 
 /** What a run is made of. */
@@ -29,6 +31,7 @@ export interface RunningParts {
   /** They outlast the run. */
   readonly counters: Counters;
   readonly names: StatementNames;
+  readonly listener: Listener;
   readonly scope: Scope;
   /** What those are refused with who come after its end. */
   readonly notRunning: () => Error;
@@ -96,6 +99,9 @@ export class Running {
     } finally {
       signal.removeEventListener('abort', closeOnAbort);
     }
+    const { listener, config, options, scope, notRunning } = this.#parts;
+    const { connectTimeoutMs } = options;
+    listener.start({ config, target: this.target, connectTimeoutMs, scope, notRunning });
   }
 
   async close(signal: AbortSignal): Promise<void> {
@@ -111,6 +117,30 @@ export class Running {
     return await asQuery(this.#session, query, false, (call) =>
       this.#retries.run(() => this.#borrow(by, call, (lease) => send(lease, call)), call),
     );
+  }
+
+  /** @throws {RangeError} for a `batchRows` that is no number of rows. */
+  stream<Row>(
+    text: string,
+    values: readonly unknown[],
+    options: StreamOptions,
+  ): AsyncGenerator<Row, void, undefined> {
+    checkBatchRows(options);
+    const by = { label: options.label ?? text, trace: undefined };
+    return streamRows<Row>(text, values, options, this.#session, async (call) => {
+      const connection = await this.pool.acquire(by, call);
+      const lease = new Lease(connection, this.#session);
+      return { lease, release: (abandoned) => this.pool.release(connection, lease.end(abandoned)) };
+    });
+  }
+
+  async listen(channel: string, handler: ListenHandler, limits: CallLimits): Promise<Subscription> {
+    const call = new LimitedCall(limits, this.#session.clock);
+    try {
+      return await this.#parts.listener.listen(channel, handler, call);
+    } finally {
+      call.end();
+    }
   }
 
   async withClient<Result>(
