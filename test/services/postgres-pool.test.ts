@@ -179,14 +179,15 @@ describe('a database that is down', () => {
 
   it('that refuses connections for a moment makes callers wait for that moment', async () => {
     const clock = new FakeClock();
-    await using relay = await new Relay(server.port).listen();
-    const database = databaseOf(server, { url: through(relay), poolSize: 3 });
+    await using proxy = await FaultProxy.listen({ target: server });
+    const database = databaseOf(server, { url: through(proxy), poolSize: 3 });
     const daemon = new Entrypoint([database], { ...quiet, clock });
     await daemon.start();
-    await relay.cut();
+    proxy.refuse();
+    await proxy.cut();
     await until(() => database.statistics.state === 'degraded');
     const waiting = Array.from({ length: 5 }, () => database.query('SELECT 1 AS one'));
-    await relay.listen();
+    await proxy.accept();
     await until(async () => {
       await clock.advance(20);
       return database.statistics.state === 'up';

@@ -1,10 +1,10 @@
 import { Entrypoint, entrypoint, withDeadline } from 'bosun';
 import { PostgresService } from 'bosun/services/postgres';
-import { FakeClock } from 'bosun/testing';
+import { FakeClock, FaultProxy } from 'bosun/testing';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { databaseOf, quiet, running, terminate } from '../support/database.ts';
-import { Relay, startPostgres, type TestPostgres, until } from '../support/postgres.ts';
+import { startPostgres, type TestPostgres, until } from '../support/postgres.ts';
 
 let server: TestPostgres;
 
@@ -108,18 +108,19 @@ describe('a query whose connection is lost', () => {
   });
 
   it('says so, with the cause, when there was no word from the server', async () => {
-    await using relay = await new Relay(server.port).listen();
-    const url = server.url.replace(`:${server.port}/`, `:${relay.port}/`);
+    await using proxy = await FaultProxy.listen({ target: server });
+    const url = server.url.replace(`:${server.port}/`, `:${proxy.port}/`);
     const database = databaseOf(server, { url, poolSize: 1 });
     await using _daemon = await entrypoint([database], quiet);
     const query = { name: 'slow', text: 'SELECT pg_sleep(600)', idempotent: false };
     const error = rejection(database.query(query));
     await running(server, database, 'SELECT pg_sleep');
-    await relay.cut();
+    proxy.refuse();
+    await proxy.cut();
     expect(await error).toMatchObject({
       code: 'ERR_POSTGRES_UNAVAILABLE',
       statement: '"slow"',
-      target: `127.0.0.1:${relay.port}/postgres`,
+      target: `127.0.0.1:${proxy.port}/postgres`,
       retryAfterMs: undefined,
       cause: expect.any(Error),
     });
