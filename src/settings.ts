@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { z } from 'zod';
 import { logSchema } from './logging/options.ts';
-import { durationMs } from './options.ts';
+import { byteCount, durationMs } from './options.ts';
 import { supervisionShape } from './supervisor/restart-policy.ts';
 
 /** What an entrypoint can be told in a config file. */
@@ -17,6 +17,16 @@ export const settingsSchema = z.strictObject({
         .min(1)
         .optional()
         .transform((threads) => threads ?? availableParallelism()),
+      /** Processes for modules with `isolation: 'process'`. Default: the number of processors. */
+      processes: z
+        .int()
+        .min(1)
+        .optional()
+        .transform((processes) => processes ?? availableParallelism()),
+      /** Tasks that may wait for a thread, and for a process; more are refused. `Infinity`: no limit. */
+      maxQueued: z.number().min(0).default(10_000),
+      /** How large the old generation of a worker's heap may grow. Default: V8's own limit. */
+      maxHeapBytes: byteCount().optional(),
     })
     .prefault({}),
   shutdown: z
