@@ -27,13 +27,13 @@ const runner = new Runner(link);
 
 process.on('message', async (message: ToChild) => {
   if (message.kind !== 'run') return runner.receive(message);
-  const [task, , name] = message.request;
+  const [task, what] = message.request;
   try {
     const value = await runner.run(message.request);
     try {
       post({ kind: 'done', task, value });
     } catch (error) {
-      throw pack(new TaskDataError(name, toError(error)));
+      throw pack(new TaskDataError(what, toError(error)));
     }
   } catch (error) {
     post({ kind: 'failed', task, error: error as Thrown });

@@ -1,11 +1,12 @@
 import { pathToFileURL } from 'node:url';
 import { preview } from '../errors.ts';
+import { RemoteStream } from './stream.ts';
 import type { TaskOptions, Tasks } from './workers.ts';
 
 /** Calls a function of a module on a worker. @internal */
 export type Dispatch = (
-  url: string,
-  name: string,
+  /** The module's URL, `#`, and the function's name. */
+  what: string,
   args: readonly unknown[],
   options: TaskOptions,
 ) => Promise<unknown>;
@@ -27,7 +28,8 @@ export function tasksOf<Module extends object>(url: URL | string, dispatch: Disp
           if (typeof name === 'symbol' || name === 'then') return undefined;
           let task = functions.get(name);
           if (task === undefined) {
-            task = (...args: readonly unknown[]) => iterable(dispatch(at, name, args, options));
+            const what = `${at}#${name}`;
+            task = (...args: readonly unknown[]) => iterable(dispatch(what, args, options));
             functions.set(name, task);
           }
           return task;
@@ -47,19 +49,19 @@ function hrefOf(url: URL | string): string {
 
 /** Only the answer tells whether a task is a generator, so every promise of one can be iterated. */
 function iterable(answer: Promise<unknown>): Promise<unknown> & AsyncIterable<unknown> {
-  return Object.assign(answer, {
-    [Symbol.asyncIterator](): AsyncIterator<unknown> {
-      const stream = answer.then((given) => {
-        if (typeof given === 'object' && given !== null && Symbol.asyncIterator in given) {
-          return given as AsyncIterableIterator<unknown>;
-        }
-        throw new TypeError(`the task is no generator: it gave ${preview(given)}`);
-      });
-      stream.catch(() => {});
-      return {
-        next: async () => await (await stream).next(),
-        return: async () => (await (await stream).return?.()) ?? { done: true, value: undefined },
-      };
-    },
-  });
+  return Object.assign(answer, iteration);
 }
+
+const iteration = {
+  [Symbol.asyncIterator](this: Promise<unknown>): AsyncIterator<unknown> {
+    const stream = this.then((given) => {
+      if (given instanceof RemoteStream) return given;
+      throw new TypeError(`the task is no generator: it gave ${preview(given)}`);
+    });
+    stream.catch(() => {});
+    return {
+      next: async () => await (await stream).next(),
+      return: async () => await (await stream).return(),
+    };
+  },
+};

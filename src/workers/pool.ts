@@ -4,12 +4,12 @@ import { logFields } from '../logging/fields.ts';
 import type { Logger } from '../service.ts';
 import { runOf } from '../supervisor/run.ts';
 import { carried } from './carry.ts';
+import { Lane } from './lane.ts';
 import { tasksOf } from './module.ts';
 import { Processes } from './processes.ts';
-import { TaskQueue } from './queue.ts';
 import { Threads } from './threads.ts';
 import { unpack } from './thrown.ts';
-import type { FromWorker, LogLine, StreamStep } from './wire.ts';
+import type { LogLine } from './wire.ts';
 import type { Isolation, ModuleOptions, TaskOptions, Tasks, WorkerStatistics, Workers } from './workers.ts';
 
 /** @internal */
@@ -23,22 +23,21 @@ export interface WorkerPoolOptions {
 
 /** The entrypoint's worker threads and processes. @internal */
 export class WorkerPool implements Workers {
-  readonly #queues: Readonly<Record<Isolation, TaskQueue>>;
+  readonly #lanes: Readonly<Record<Isolation, Lane>>;
   /** Of the services that have called tasks: workers name them by their place. */
   readonly #loggers: Logger[] = [];
   readonly #loggerNumbers = new Map<string, number>();
 
   constructor({ threads, processes, maxQueued, maxHeapBytes, clock }: WorkerPoolOptions) {
-    const listener = (onStep: (step: StreamStep) => void) => (message: FromWorker) =>
-      message.kind === 'log' ? this.#log(message) : onStep(message);
-    this.#queues = {
-      thread: new TaskQueue(
-        { limit: threads, maxQueued, clock },
-        (onStep) => new Threads({ threads, maxHeapBytes, onMessage: listener(onStep) }),
+    const onLine = (line: LogLine) => this.#log(line);
+    this.#lanes = {
+      thread: new Lane(
+        { limit: threads, maxQueued, clock, onLine },
+        (listener) => new Threads({ threads, maxHeapBytes, listener }),
       ),
-      process: new TaskQueue(
-        { limit: processes, maxQueued, clock },
-        (onStep) => new Processes({ maxHeapBytes, onMessage: listener(onStep) }),
+      process: new Lane(
+        { limit: processes, maxQueued, clock, onLine },
+        (listener) => new Processes({ processes, maxHeapBytes, listener }),
       ),
     };
   }
@@ -47,30 +46,26 @@ export class WorkerPool implements Workers {
     url: URL | string,
     { isolation = 'thread' }: ModuleOptions = {},
   ): Tasks<Module> {
-    return tasksOf<Module>(url, (href, name, args, options) =>
-      this.call(isolation, href, name, args, options),
-    );
+    return tasksOf<Module>(url, (what, args, options) => this.call(isolation, what, args, options));
   }
 
   get statistics(): Readonly<Record<Isolation, WorkerStatistics>> {
-    return { thread: this.#queues.thread.statistics, process: this.#queues.process.statistics };
+    return { thread: this.#lanes.thread.statistics, process: this.#lanes.process.statistics };
   }
 
   call(
     isolation: Isolation,
-    url: string,
-    name: string,
+    what: string,
     args: readonly unknown[],
     { signal }: TaskOptions,
   ): Promise<unknown> {
     const run = runOf();
-    return this.#queues[isolation].submit({
-      url,
-      name,
+    return this.#lanes[isolation].submit({
+      what,
       args,
       signal,
       logger: run === undefined ? -1 : this.#numberOf(run.service.name, run.log),
-      logLevel: run?.log.levelVal ?? Number.POSITIVE_INFINITY,
+      logLevel: run?.log.levelVal ?? 0,
       fields: logFields(),
       carried: carried(),
     });
@@ -78,7 +73,7 @@ export class WorkerPool implements Workers {
 
   /** Refuses tasks from now on, and ends the workers: when their tasks have ended, or when `force` aborts. */
   async close(force: AbortSignal): Promise<void> {
-    await Promise.all(Object.values(this.#queues).map((queue) => queue.close(force)));
+    await Promise.all(Object.values(this.#lanes).map((lane) => lane.close(force)));
   }
 
   #numberOf(service: string, log: Logger): number {

@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { toError } from '../errors.ts';
 import { workerEntry } from './entry.ts';
 import { TaskDataError, WorkerDiedError } from './errors.ts';
-import type { Backend } from './queue.ts';
+import type { Backend, BackendListener } from './lane.ts';
 import type { Task } from './task.ts';
 import { type Thrown, unpack } from './thrown.ts';
 import type { FromWorker, Request, ToWorker } from './wire.ts';
@@ -21,8 +21,9 @@ export type FromChild =
 
 /** @internal */
 export interface ProcessesOptions {
+  readonly processes: number;
   readonly maxHeapBytes: number | undefined;
-  readonly onMessage: (message: FromWorker) => void;
+  readonly listener: BackendListener;
 }
 
 interface Work {
@@ -37,7 +38,7 @@ class Worker {
   readonly exited: Promise<void>;
   work: Work | undefined;
 
-  constructor({ maxHeapBytes, onMessage }: ProcessesOptions, onIdle: (worker: Worker) => void) {
+  constructor({ maxHeapBytes, listener }: ProcessesOptions, onIdle: () => void) {
     const heap =
       maxHeapBytes === undefined ? [] : [`--max-old-space-size=${Math.ceil(maxHeapBytes / BYTES_PER_MIB)}`];
     this.child = fork(workerEntry('child'), [], {
@@ -53,10 +54,10 @@ class Worker {
       else if (message.kind === 'done' || message.kind === 'failed') {
         const { work } = this;
         this.work = undefined;
-        onIdle(this);
+        onIdle();
         if (message.kind === 'done') work?.resolve(message.value);
         else work?.reject(message.error);
-      } else onMessage(message);
+      } else listener.onMessage(message);
     });
     const onEnd = (reason: string, cause?: unknown) => {
       this.work?.reject(new WorkerDiedError(reason, { cause }));
@@ -86,7 +87,8 @@ export class Processes implements Backend {
   deaths = 0;
   readonly #options: ProcessesOptions;
   readonly #workers = new Set<Worker>();
-  readonly #idle: Worker[] = [];
+  readonly #idle = new Set<Worker>();
+  readonly #waiting = new Map<Task, Work>();
 
   constructor(options: ProcessesOptions) {
     this.#options = options;
@@ -98,25 +100,25 @@ export class Processes implements Backend {
 
   run(task: Task): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      const worker = this.#idle.pop() ?? this.#add();
-      worker.work = { task, resolve, reject };
-      worker.hold(true);
-      try {
-        worker.child.send({ kind: 'run', request: task.request() } satisfies ToChild);
-      } catch (error) {
-        worker.work = undefined;
-        this.#onIdle(worker);
-        reject(new TaskDataError(task.name, toError(error)));
-      }
+      this.#waiting.set(task, { task, resolve, reject });
+      this.#next();
     });
   }
 
-  tell(message: ToWorker): void {
-    this.#workerOf(message.task)?.child.send(message);
+  drop(task: Task): void {
+    this.#waiting.delete(task);
+  }
+
+  explain(error: Error): Error {
+    return error;
+  }
+
+  tell(task: Task, message: ToWorker): void {
+    this.#workerOf(task)?.child.send(message);
   }
 
   kill(task: Task): void {
-    this.#workerOf(task.id)?.child.kill('SIGKILL');
+    this.#workerOf(task)?.child.kill('SIGKILL');
   }
 
   async close(): Promise<void> {
@@ -125,24 +127,46 @@ export class Processes implements Backend {
     await Promise.all(workers.map(({ exited }) => exited));
   }
 
-  #workerOf(task: number): Worker | undefined {
-    return [...this.#workers].find(({ work }) => work?.task.id === task);
+  #next(): void {
+    const [first] = this.#waiting;
+    if (first === undefined) return;
+    const [task, work] = first;
+    const [idle] = this.#idle;
+    if (idle === undefined && this.#workers.size >= this.#options.processes) return;
+    this.#waiting.delete(task);
+    const worker = idle ?? this.#add();
+    this.#idle.delete(worker);
+    worker.work = work;
+    worker.hold(true);
+    this.#options.listener.onBegin(task);
+    try {
+      worker.child.send({ kind: 'run', request: task.request } satisfies ToChild);
+    } catch (error) {
+      worker.work = undefined;
+      work.reject(new TaskDataError(task.what, toError(error)));
+      this.#onIdle(worker);
+    }
+  }
+
+  #workerOf(task: Task): Worker | undefined {
+    return [...this.#workers].find(({ work }) => work?.task === task);
   }
 
   #add(): Worker {
-    const worker = new Worker(this.#options, (idle) => this.#onIdle(idle));
+    const worker = new Worker(this.#options, () => this.#onIdle(worker));
     this.#workers.add(worker);
     void worker.exited.then(() => {
-      this.#workers.delete(worker);
       if (!worker.child.killed) this.deaths += 1;
-      const at = this.#idle.indexOf(worker);
-      if (at !== -1) this.#idle.splice(at, 1);
+      this.#workers.delete(worker);
+      this.#idle.delete(worker);
+      this.#next();
     });
     return worker;
   }
 
   #onIdle(worker: Worker): void {
     worker.hold(false);
-    this.#idle.push(worker);
+    this.#idle.add(worker);
+    this.#next();
   }
 }

@@ -7,7 +7,7 @@ import { NoSuchTaskError, TaskDataError, WorkerInitError } from './errors.ts';
 import { taskLogs } from './task-log.ts';
 import { pack, unpack } from './thrown.ts';
 import { transferredWith } from './transfer.ts';
-import type { FromWorker, LogLine, Request, ToWorker } from './wire.ts';
+import type { Baggage, FromWorker, LogLine, Request, ToWorker } from './wire.ts';
 
 /** The worker's way to the main thread. @internal */
 export interface Link {
@@ -44,12 +44,14 @@ class Demand {
 }
 
 type Module = Readonly<Record<string, unknown>>;
+type TaskFunction = (...args: readonly unknown[]) => unknown;
 type AnyGenerator = Generator<unknown, unknown, undefined> | AsyncGenerator<unknown, unknown, undefined>;
 
 /** Runs tasks, in a worker thread or process. @internal */
 export class Runner {
   readonly #link: Link;
-  readonly #modules = new Map<string, Module | Promise<Module>>();
+  readonly #modules = new Map<string, Promise<Module>>();
+  readonly #functions = new Map<string, TaskFunction>();
   readonly #calls = new Map<number, Call>();
   readonly #demands = new Map<number, Demand>();
 
@@ -57,27 +59,19 @@ export class Runner {
     this.#link = link;
   }
 
-  /** What the function gives; rejects with a `Thrown`. What a generator gives is posted. */
-  async run([id, url, name, args, logger, level, baggage]: Request): Promise<unknown> {
-    const call = new Call({ limitMs: baggage?.remainingMs ?? Number.POSITIVE_INFINITY });
-    this.#calls.set(id, call);
-    const work = async () => {
-      const task = await this.#find(url, name);
-      const result = await (baggage?.carried === undefined
-        ? task(...args)
-        : carrying(baggage.carried, () => task(...args)));
-      if (!isGenerator(result)) return result;
-      return await this.#produce(id, name, result, call);
-    };
-    const log = { link: this.#link, logger, level };
-    try {
-      return await surroundings.run({ call, fields: baggage?.fields }, () => taskLogs.run(log, work));
-    } catch (error) {
-      throw pack(error);
-    } finally {
-      call.end();
-      this.#calls.delete(id);
-    }
+  /**
+   * What the function gives, or a promise; throws, or rejects with, a `Thrown`. The items of a generator are
+   * posted. Synchronous where it can be: the main thread is kept waiting by each turn of this one.
+   */
+  run(request: Request): unknown {
+    const known = this.#functions.get(request[1]);
+    if (known !== undefined) return this.#call(known, request);
+    return this.#find(request[1]).then(
+      (found) => this.#call(found, request),
+      (error) => {
+        throw pack(error);
+      },
+    );
   }
 
   receive(message: ToWorker): void {
@@ -87,34 +81,71 @@ export class Runner {
     if (message.kind === 'abort') this.#calls.get(message.task)?.abort(unpack(message.reason));
   }
 
-  async #find(url: string, name: string): Promise<(...args: readonly unknown[]) => unknown> {
-    const loaded = this.#modules.get(url);
-    const module = loaded === undefined || loaded instanceof Promise ? await this.#load(url, loaded) : loaded;
+  #call(task: TaskFunction, [id, what, args, logger, level, baggage]: Request): unknown {
+    const call = baggage?.remainingMs === undefined ? undefined : new Call({ limitMs: baggage.remainingMs });
+    if (call !== undefined) this.#calls.set(id, call);
+    const end = () => {
+      call?.end();
+      this.#calls.delete(id);
+    };
+    const begin = () => {
+      const result = task(...args);
+      return isGenerator(result) || result instanceof Promise
+        ? this.#settled(id, what, result, call).finally(end)
+        : result;
+    };
+    try {
+      const result = taskLogs.run(
+        { link: this.#link, logger, level },
+        baggage === undefined ? begin : () => surrounded(baggage, call, begin),
+      );
+      if (!(result instanceof Promise)) end();
+      return result;
+    } catch (error) {
+      end();
+      throw pack(error);
+    }
+  }
+
+  async #settled(id: number, what: string, given: unknown, call: Call | undefined): Promise<unknown> {
+    try {
+      const result = await given;
+      return isGenerator(result) ? await this.#produce(id, what, result, call) : result;
+    } catch (error) {
+      throw pack(error);
+    }
+  }
+
+  async #find(what: string): Promise<TaskFunction> {
+    const at = what.lastIndexOf('#');
+    const url = what.slice(0, at);
+    const name = what.slice(at + 1);
+    const module = await this.#load(url);
     const task = module[name];
     if (typeof task !== 'function') throw new NoSuchTaskError(url, name);
-    return task as (...args: readonly unknown[]) => unknown;
+    this.#functions.set(what, task as TaskFunction);
+    return task as TaskFunction;
   }
 
   /** An import or `init` that has failed is tried anew by the next task. */
-  async #load(url: string, loading = initialised(url)): Promise<Module> {
+  async #load(url: string): Promise<Module> {
+    const loading = this.#modules.get(url) ?? initialised(url);
     this.#modules.set(url, loading);
     try {
-      const module = await loading;
-      this.#modules.set(url, module);
-      return module;
+      return await loading;
     } catch (error) {
       this.#modules.delete(url);
       throw error;
     }
   }
 
-  async #produce(id: number, name: string, generator: AnyGenerator, call: Call): Promise<void> {
+  async #produce(id: number, what: string, generator: AnyGenerator, call: Call | undefined): Promise<void> {
     const demand = new Demand();
     this.#demands.set(id, demand);
-    if (call.aborted) demand.return();
+    if (call?.aborted) demand.return();
     this.#link.post({ kind: 'open', task: id });
     try {
-      await this.#pump(id, name, generator, demand);
+      await this.#pump(id, what, generator, demand);
       this.#link.post({ kind: 'end', task: id });
     } catch (error) {
       this.#link.post({ kind: 'throw', task: id, error: pack(error) });
@@ -124,7 +155,7 @@ export class Runner {
     }
   }
 
-  async #pump(id: number, name: string, generator: AnyGenerator, demand: Demand): Promise<void> {
+  async #pump(id: number, what: string, generator: AnyGenerator, demand: Demand): Promise<void> {
     try {
       for (;;) {
         await demand.next();
@@ -134,7 +165,7 @@ export class Runner {
         try {
           this.#link.post({ kind: 'item', task: id, value }, transferredWith(value));
         } catch (error) {
-          throw new TaskDataError(name, toError(error));
+          throw new TaskDataError(what, toError(error));
         }
         // A generator that never waits would not let the consumer's word through.
         await turn();
@@ -143,6 +174,12 @@ export class Runner {
       await generator.return(undefined);
     }
   }
+}
+
+function surrounded<Result>(baggage: Baggage, call: Call | undefined, fn: () => Result): Result {
+  return surroundings.run({ call, fields: baggage.fields }, () =>
+    baggage.carried === undefined ? fn() : carrying(baggage.carried, fn),
+  );
 }
 
 async function initialised(url: string): Promise<Module> {

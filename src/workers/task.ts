@@ -1,15 +1,16 @@
+import type { Transferable } from 'node:worker_threads';
 import { Call, currentCall } from '../call.ts';
 import type { Timer } from '../clock.ts';
 import type { RemoteStream } from './stream.ts';
-import { transferredWith } from './transfer.ts';
+import { transferredWithAny } from './transfer.ts';
 import type { Baggage, Request } from './wire.ts';
 
 let lastId = 0;
 
 /** What a task is made of. @internal */
 export interface TaskParts {
-  readonly url: string;
-  readonly name: string;
+  /** The module's URL, `#`, and the function's name. */
+  readonly what: string;
   readonly args: readonly unknown[];
   readonly signal: AbortSignal | undefined;
   readonly logger: number;
@@ -21,37 +22,46 @@ export interface TaskParts {
 /** One call of a function on a worker. @internal */
 export class Task {
   readonly id = ++lastId;
-  readonly name: string;
+  /** What a worker is sent. */
+  readonly request: Request;
   /** Resolves with the result, or with a `RemoteStream`. */
   readonly answer: Promise<unknown>;
-  /** What ends it from outside. */
-  readonly call: Call | undefined;
   stream: RemoteStream | undefined;
   aborted = false;
+  /** Whether a worker has been handed it. */
+  begun = false;
   /** Ends its worker, when it has been aborted and goes on. */
   grace: Timer | undefined;
   /** When it began to wait, then to run. */
   since: number;
-  readonly #parts: TaskParts;
+  /** What ends it from outside. */
+  readonly #call: Call | undefined;
+  readonly #signal: AbortSignal | undefined;
   readonly #settle: PromiseWithResolvers<unknown>;
   #unfollow: (() => void) | undefined;
 
-  constructor(parts: TaskParts, now: number) {
-    this.#parts = parts;
-    this.name = parts.name;
-    this.since = now;
+  constructor({ what, args, signal, logger, logLevel, fields, carried }: TaskParts, now: number) {
+    const around = currentCall();
+    this.#call = signal === undefined ? around : new Call({ parent: around });
+    this.#signal = signal;
     this.#settle = Promise.withResolvers();
     this.answer = this.#settle.promise;
-    const { signal } = parts;
-    const around = currentCall();
-    this.call = signal === undefined ? around : new Call({ parent: around });
+    this.since = now;
+    const bare = this.#call === undefined && fields === undefined && carried === undefined;
+    const baggage = bare ? undefined : { fields, carried, remainingMs: undefined };
+    this.request = [this.id, what, args, logger, logLevel, baggage];
+  }
+
+  /** What it calls, for people. */
+  get what(): string {
+    return this.request[1];
   }
 
   /** Calls `listener` when it is to end, until `settle`. */
   follow(listener: (reason: unknown) => void): void {
-    const { call } = this;
+    const call = this.#call;
     if (call === undefined) return;
-    const { signal } = this.#parts;
+    const signal = this.#signal;
     const onSignal = () => call.abort(signal?.reason);
     signal?.addEventListener('abort', onSignal);
     this.#unfollow = () => {
@@ -62,19 +72,16 @@ export class Task {
     call.onAbort(listener);
   }
 
-  /** What a worker is sent, with what the deadline leaves now. */
-  request(): Request {
-    const { url, name, args, logger, logLevel, fields, carried } = this.#parts;
-    const remainingMs = this.call?.remainingMs;
-    const baggage =
-      fields === undefined && carried === undefined && remainingMs === undefined
-        ? undefined
-        : { fields, carried, remainingMs };
-    return [this.id, url, name, args, logger, logLevel, baggage];
+  /** A worker is handed it: what it is sent says what the deadline leaves now. */
+  begin(now: number): void {
+    this.begun = true;
+    this.since = now;
+    const baggage = this.request[5];
+    if (this.#call !== undefined && baggage !== undefined) baggage.remainingMs = this.#call.remainingMs;
   }
 
-  transferList() {
-    return this.#parts.args.flatMap((argument) => transferredWith(argument) ?? []);
+  get transferList(): Transferable[] {
+    return transferredWithAny(this.request[2]);
   }
 
   succeed(value: unknown): void {
@@ -100,6 +107,7 @@ export class Task {
 
   /** Nothing can end it from outside any more. */
   close(): void {
+    this.grace?.cancel();
     this.#unfollow?.();
   }
 }

@@ -1,5 +1,5 @@
 /** What a worker thread runs: piscina calls `run`. @internal */
-import { MessageChannel, parentPort } from 'node:worker_threads';
+import { MessageChannel, parentPort, type Transferable, threadId } from 'node:worker_threads';
 import { type Link, Runner } from './runner.ts';
 import { transferredWith } from './transfer.ts';
 import type { LogLine, Request, ToWorker } from './wire.ts';
@@ -24,12 +24,19 @@ const link: Link = {
 const runner = new Runner(link);
 port.on('message', (message: ToWorker) => runner.receive(message));
 port.unref();
-parentPort?.postMessage({ port: port2, read }, [port2]);
+parentPort?.postMessage({ thread: threadId, port: port2, read }, [port2]);
 
-export async function run(request: Request): Promise<unknown> {
-  const result = await runner.run(request);
+export function run(request: Request): unknown {
+  const result = runner.run(request);
+  return result instanceof Promise ? result.then(withTransfers) : withTransfers(result);
+}
+
+function withTransfers(result: unknown): unknown {
   const list = transferredWith(result);
-  if (list === undefined) return result;
+  return list === undefined ? result : movable(result, list);
+}
+
+async function movable(result: unknown, list: readonly Transferable[]): Promise<unknown> {
   const { Piscina } = await import('piscina');
   return Piscina.move({
     get [Piscina.transferableSymbol]() {

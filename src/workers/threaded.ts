@@ -18,9 +18,9 @@ export function threaded<Module extends object>(
   url: URL | string,
   { isolation = 'thread' }: ModuleOptions = {},
 ): Tasks<Module> {
-  return tasksOf<Module>(url, async (href, name, args, options) => {
+  return tasksOf<Module>(url, async (what, args, options) => {
     const run = runOf();
-    if (run === undefined) throw new NoWorkersError(name);
-    return await run.host.workers.call(isolation, href, name, args, options);
+    if (run === undefined) throw new NoWorkersError(what);
+    return await run.host.workers.call(isolation, what, args, options);
   });
 }

@@ -1,51 +1,77 @@
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import type { Piscina } from 'piscina';
-import { toError } from '../errors.ts';
 import { workerEntry } from './entry.ts';
 import { TaskDataError, WorkerDiedError } from './errors.ts';
-import type { Backend } from './queue.ts';
+import type { Backend, BackendListener } from './lane.ts';
 import type { Task } from './task.ts';
 import type { FromWorker, ToWorker } from './wire.ts';
 
 const BYTES_PER_MIB = 2 ** 20;
-/** How long a thread that has nothing to do is kept. */
-const IDLE_MS = 30_000;
 
-/** What piscina needs of an AbortSignal: a real one costs each task more. */
-class Kill {
-  aborted = false;
-  readonly reason = undefined;
-  #listener: (() => void) | undefined;
+/** piscina's name for what a task tells its queue and its balancer: here, the `Task` itself. */
+const queueOptions = Symbol.for('Piscina.queueOptions');
 
-  addEventListener(_type: 'abort', listener: () => void): void {
-    this.#listener = listener;
+/** A task, and a worker, as piscina shows them. */
+interface Queued {
+  readonly [queueOptions]?: Task;
+}
+interface Candidate {
+  readonly id: number;
+  readonly currentUsage: number;
+}
+
+/** The tasks that wait, as piscina wants them kept; one can be taken out at no cost. */
+class Waiting {
+  readonly #tasks = new Map<Task, Queued>();
+
+  get size(): number {
+    return this.#tasks.size;
   }
 
-  removeEventListener(): void {
-    this.#listener = undefined;
+  push(queued: Queued): void {
+    this.#tasks.set(queued[queueOptions] as Task, queued);
   }
 
-  abort(): void {
-    this.aborted = true;
-    this.#listener?.();
+  shift(): Queued | null {
+    const [first] = this.#tasks;
+    if (first === undefined) return null;
+    this.#tasks.delete(first[0]);
+    return first[1];
   }
+
+  remove(queued: Queued): void {
+    this.drop(queued[queueOptions] as Task);
+  }
+
+  drop(task: Task): void {
+    this.#tasks.delete(task);
+  }
+}
+
+/** The messages of one thread beside piscina's: `read` counts the log lines that have been read. */
+interface Connection {
+  readonly port: MessagePort;
+  readonly read: Int32Array;
 }
 
 /** @internal */
 export interface ThreadsOptions {
   readonly threads: number;
   readonly maxHeapBytes: number | undefined;
-  readonly onMessage: (message: FromWorker) => void;
+  readonly listener: BackendListener;
 }
 
 /** Worker threads, on piscina, which is loaded with the first task. @internal */
 export class Threads implements Backend {
   deaths = 0;
   readonly #options: ThreadsOptions;
-  readonly #ports = new Map<MessagePort, Int32Array>();
-  readonly #kills = new Map<Task, Kill>();
+  readonly #waiting = new Waiting();
+  readonly #connections = new Map<number, Connection>();
+  /** The thread of each task that has begun. */
+  readonly #threadOf = new WeakMap<Task, number>();
   #opening: Promise<Piscina> | undefined;
   #pool: Piscina | undefined;
+  /** Why the last thread ended that had no task. */
   #idleDeath: Error | undefined;
 
   constructor(options: ThreadsOptions) {
@@ -56,42 +82,42 @@ export class Threads implements Backend {
     return this.#pool?.threads.length ?? 0;
   }
 
-  async run(task: Task): Promise<unknown> {
-    const pool = this.#pool ?? (await this.#open());
-    const kill = task.call === undefined ? undefined : new Kill();
-    if (kill !== undefined) this.#kills.set(task, kill);
-    try {
-      return await pool.run(task.request(), {
-        transferList: task.transferList() as never,
-        ...(kill !== undefined && { signal: kill }),
-      });
-    } catch (error) {
-      // What a task throws is packed, and no Error.
-      throw error instanceof Error ? this.#deathOf(error, task) : error;
-    } finally {
-      if (kill !== undefined) this.#kills.delete(task);
-    }
+  run(task: Task): Promise<unknown> {
+    return this.#pool === undefined
+      ? this.#open().then((pool) => this.#run(pool, task))
+      : this.#run(this.#pool, task);
   }
 
-  tell(message: ToWorker): void {
-    // Which thread runs a task is not known here: the others do not know the task.
-    for (const port of this.#ports.keys()) port.postMessage(message);
+  drop(task: Task): void {
+    this.#waiting.drop(task);
+  }
+
+  explain(error: Error, task: Task): Error {
+    if (error.name === 'DataCloneError') return new TaskDataError(task.what, error);
+    // What piscina says of the tasks of a pool that is destroyed.
+    if (error.message === 'Terminating worker thread') return diedOf(this.#idleDeath ?? error);
+    this.deaths += 1;
+    return diedOf(error);
+  }
+
+  tell(task: Task, message: ToWorker): void {
+    this.#connections.get(this.#threadOf.get(task) ?? -1)?.port.postMessage(message);
   }
 
   kill(task: Task): void {
-    this.#kills.get(task)?.abort();
+    const thread = this.#threadOf.get(task);
+    void this.#pool?.threads.find(({ threadId }) => threadId === thread)?.terminate();
   }
 
   async close(): Promise<void> {
-    await this.#pool?.destroy();
-    for (const [port, read] of this.#ports) {
+    for (const { port, read } of this.#connections.values()) {
       for (;;) {
         const left = receiveMessageOnPort(port);
         if (left === undefined) break;
         this.#receive(left.message, read);
       }
-      port.close();
     }
+    await this.#pool?.destroy();
   }
 
   async #open(): Promise<Piscina> {
@@ -102,13 +128,16 @@ export class Threads implements Backend {
         name: 'run',
         minThreads: 0,
         maxThreads: threads,
-        idleTimeout: IDLE_MS,
+        // A timer for each task costs more than a thread that waits.
+        idleTimeout: Number.POSITIVE_INFINITY,
         recordTiming: false,
+        taskQueue: this.#waiting as never,
+        loadBalancer: (task, workers) => this.#assign(task as Queued, workers) as never,
         ...(maxHeapBytes !== undefined && {
           resourceLimits: { maxOldGenerationSizeMb: maxHeapBytes / BYTES_PER_MIB },
         }),
       });
-      pool.on('message', ({ port, read }) => this.#connect(port, read));
+      pool.on('message', ({ thread, ...connection }) => this.#connect(thread, connection));
       pool.on('error', (error: Error) => this.#onIdleDeath(pool, error));
       this.#pool = pool;
       return pool;
@@ -116,25 +145,31 @@ export class Threads implements Backend {
     return await this.#opening;
   }
 
-  #connect(port: MessagePort, read: Int32Array): void {
-    this.#ports.set(port, read);
+  #run(pool: Piscina, task: Task): Promise<unknown> {
+    const request = Object.assign(task.request, { [queueOptions]: task });
+    return pool.run(request, { transferList: task.transferList as never });
+  }
+
+  #assign(queued: Queued, workers: readonly Candidate[]): Candidate | null {
+    const free = workers.find(({ currentUsage }) => currentUsage === 0);
+    if (free === undefined) return null;
+    const task = queued[queueOptions] as Task;
+    this.#threadOf.set(task, free.id);
+    this.#options.listener.onBegin(task);
+    return free;
+  }
+
+  #connect(thread: number, connection: Connection): void {
+    const { port, read } = connection;
+    this.#connections.set(thread, connection);
     port.on('message', (message: FromWorker) => this.#receive(message, read));
-    port.on('close', () => this.#ports.delete(port));
+    port.on('close', () => this.#connections.delete(thread));
     port.unref();
   }
 
   #receive(message: FromWorker, read: Int32Array): void {
     if (message.kind === 'log') Atomics.add(read, 0, 1);
-    this.#options.onMessage(message);
-  }
-
-  #deathOf(error: Error, task: Task): Error {
-    if (error.name === 'DataCloneError') return new TaskDataError(task.name, error);
-    if (error.message === 'Terminating worker thread') return diedOf(this.#idleDeath ?? error);
-    if (!task.aborted) this.deaths += 1;
-    const code = /^worker exited with code: (\d+)$/.exec(error.message)?.[1];
-    if (code !== undefined) return new WorkerDiedError(`exit code ${code}`);
-    return diedOf(error);
+    this.#options.listener.onMessage(message);
   }
 
   /** A thread died without a task, or before its first: piscina would let that wait for ever. */
@@ -148,7 +183,10 @@ export class Threads implements Backend {
   }
 }
 
-const diedOf = (error: Error) =>
-  'code' in error && error.code === 'ERR_WORKER_OUT_OF_MEMORY'
+function diedOf(error: Error): WorkerDiedError {
+  const code = /^worker exited with code: (\d+)$/.exec(error.message)?.[1];
+  if (code !== undefined) return new WorkerDiedError(`exit code ${code}`);
+  return 'code' in error && error.code === 'ERR_WORKER_OUT_OF_MEMORY'
     ? new WorkerDiedError('out of memory', { cause: error })
-    : new WorkerDiedError(`an uncaught error: ${toError(error).message}`, { cause: error });
+    : new WorkerDiedError(`an uncaught error: ${error.message}`, { cause: error });
+}

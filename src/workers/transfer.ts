@@ -29,6 +29,10 @@ function own(value: object): Transferable[] {
   return [value as Transferable];
 }
 
+/** What `transfer` has marked among the arguments of a task. @internal */
+export const transferredWithAny = (values: readonly unknown[]): Transferable[] =>
+  used ? values.flatMap((value) => transferredWith(value) ?? []) : [];
+
 /** What `transfer` has marked in a value that is sent. @internal */
 export function transferredWith(value: unknown): readonly Transferable[] | undefined {
   return used && typeof value === 'object' && value !== null ? moved.get(value) : undefined;

@@ -5,15 +5,15 @@ import type { Thrown } from './thrown.ts';
 export interface Baggage {
   readonly fields: LogFields | undefined;
   readonly carried: Readonly<Record<string, unknown>> | undefined;
-  /** What the caller's deadline leaves, in ms. */
-  readonly remainingMs: number | undefined;
+  /** What the caller's deadline leaves, in ms; `undefined` when nothing can end the task from outside. */
+  remainingMs: number | undefined;
 }
 
 /** A task as a worker is sent it. An array, as that is copied faster than an object. */
 export type Request = readonly [
   task: number,
-  url: string,
-  name: string,
+  /** The module's URL, `#`, and the function's name. */
+  what: string,
   args: readonly unknown[],
   logger: number,
   logLevel: number,
