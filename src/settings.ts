@@ -4,6 +4,8 @@ import { logSchema } from './logging/options.ts';
 import { byteCount, durationMs } from './options.ts';
 import { supervisionShape } from './supervisor/restart-policy.ts';
 
+const MIN_HEAP_BYTES = 16 * 2 ** 20;
+
 /** What an entrypoint can be told in a config file. */
 export const settingsSchema = z.strictObject({
   /** For development: the log level is `debug` at least, and stacks are long (when the process is owned). */
@@ -26,7 +28,9 @@ export const settingsSchema = z.strictObject({
       /** Tasks that may wait for a thread, and for a process; more are refused. `Infinity`: no limit. */
       maxQueued: z.number().min(0).default(10_000),
       /** How large the old generation of a worker's heap may grow. Default: V8's own limit. */
-      maxHeapBytes: byteCount().optional(),
+      maxHeapBytes: byteCount()
+        .refine((bytes) => bytes >= MIN_HEAP_BYTES, 'must be at least 16 MiB: V8 ends the process below that')
+        .optional(),
     })
     .prefault({}),
   shutdown: z

@@ -26,7 +26,9 @@ port.on('message', (message: ToWorker) => runner.receive(message));
 port.unref();
 parentPort?.postMessage({ thread: threadId, port: port2, read }, [port2]);
 
-export function run(request: Request): unknown {
+/** Runs a task; nothing, when a thread was all that was wanted. */
+export function run(request: Request | undefined): unknown {
+  if (request === undefined) return;
   const result = runner.run(request);
   return result instanceof Promise ? result.then(withTransfers) : withTransfers(result);
 }

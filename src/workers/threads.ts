@@ -13,7 +13,7 @@ const queueOptions = Symbol.for('Piscina.queueOptions');
 
 /** A task, and a worker, as piscina shows them. */
 interface Queued {
-  readonly [queueOptions]?: Task;
+  readonly [queueOptions]?: Task | null;
 }
 interface Candidate {
   readonly id: number;
@@ -22,14 +22,14 @@ interface Candidate {
 
 /** The tasks that wait, as piscina wants them kept; one can be taken out at no cost. */
 class Waiting {
-  readonly #tasks = new Map<Task, Queued>();
+  readonly #tasks = new Map<Task | null | undefined, Queued>();
 
   get size(): number {
     return this.#tasks.size;
   }
 
   push(queued: Queued): void {
-    this.#tasks.set(queued[queueOptions] as Task, queued);
+    this.#tasks.set(queued[queueOptions], queued);
   }
 
   shift(): Queued | null {
@@ -40,10 +40,10 @@ class Waiting {
   }
 
   remove(queued: Queued): void {
-    this.drop(queued[queueOptions] as Task);
+    this.drop(queued[queueOptions]);
   }
 
-  drop(task: Task): void {
+  drop(task: Task | null | undefined): void {
     this.#tasks.delete(task);
   }
 }
@@ -97,7 +97,10 @@ export class Threads implements Backend {
     // What piscina says of the tasks of a pool that is destroyed.
     if (error.message === 'Terminating worker thread') return diedOf(this.#idleDeath ?? error);
     this.deaths += 1;
-    return diedOf(error);
+    this.#replace();
+    // piscina's thread does not survive a result that it cannot send.
+    const unsent = error.stack?.startsWith('DataCloneError') === true;
+    return unsent ? new TaskDataError(task.what, error) : diedOf(error);
   }
 
   tell(task: Task, message: ToWorker): void {
@@ -106,7 +109,8 @@ export class Threads implements Backend {
 
   kill(task: Task): void {
     const thread = this.#threadOf.get(task);
-    void this.#pool?.threads.find(({ threadId }) => threadId === thread)?.terminate();
+    const worker = this.#pool?.threads.find(({ threadId }) => threadId === thread);
+    void worker?.terminate().then(() => this.#replace());
   }
 
   async close(): Promise<void> {
@@ -153,9 +157,11 @@ export class Threads implements Backend {
   #assign(queued: Queued, workers: readonly Candidate[]): Candidate | null {
     const free = workers.find(({ currentUsage }) => currentUsage === 0);
     if (free === undefined) return null;
-    const task = queued[queueOptions] as Task;
-    this.#threadOf.set(task, free.id);
-    this.#options.listener.onBegin(task);
+    const task = queued[queueOptions];
+    if (task) {
+      this.#threadOf.set(task, free.id);
+      this.#options.listener.onBegin(task);
+    }
     return free;
   }
 
@@ -170,6 +176,11 @@ export class Threads implements Backend {
   #receive(message: FromWorker, read: Int32Array): void {
     if (message.kind === 'log') Atomics.add(read, 0, 1);
     this.#options.listener.onMessage(message);
+  }
+
+  /** piscina starts a thread for a task that comes, not for those that wait: an empty one comes. */
+  #replace(): void {
+    if (this.#waiting.size > 0) this.#pool?.run(undefined).catch(() => {});
   }
 
   /** A thread died without a task, or before its first: piscina would let that wait for ever. */

@@ -22,11 +22,13 @@ type GivenBack<Value> = Value extends
   : Value;
 
 /** What a call of a task gives: items for a generator, else a promise. */
-type Answer<Result> = 0 extends 1 & Result
-  ? Promise<Result>
-  : [Result] extends [Generator<infer Item, unknown, never> | AsyncGenerator<infer Item, unknown, never>]
-    ? AsyncIterable<Item>
-    : Promise<GivenBack<Awaited<Result>>>;
+type Answer<Result> = [Result] extends [never]
+  ? Promise<never>
+  : 0 extends 1 & Result
+    ? Promise<Result>
+    : [Result] extends [Generator<infer Item, unknown, never> | AsyncGenerator<infer Item, unknown, never>]
+      ? AsyncIterable<Item>
+      : Promise<GivenBack<Awaited<Result>>>;
 
 /**
  * The functions that a module exports, to be called on a worker. `init` is not among them: each worker calls
