@@ -64,8 +64,15 @@ function post(link: Link, line: Parameters<Link['log']>[0]): boolean {
     return link.log(line);
   } catch {
     // Something in it cannot be copied.
-    const object = Object.fromEntries(Object.entries(line.object).filter(([, value]) => isCloneable(value)));
     const message = line.message.map((part) => (isCloneable(part) ? part : String(part)));
-    return link.log({ ...line, fields: undefined, object, message });
+    return link.log({
+      ...line,
+      fields: cloneable(line.fields ?? {}),
+      object: cloneable(line.object),
+      message,
+    });
   }
 }
+
+const cloneable = (fields: Readonly<Record<string, unknown>>) =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => isCloneable(value)));
