@@ -13,8 +13,8 @@ import { machine, report } from './lib/report.ts';
 import { markdown, show, spread } from './lib/rounds.ts';
 
 const THREADS = 2;
-const ROUNDS = Number(process.env.ROUNDS ?? 15);
-const SLICE_MS = 400;
+const ROUNDS = Number(process.env.ROUNDS ?? 41);
+const SLICE_MS = 150;
 const IN_FLIGHT = [1, 2, 64];
 const url = new URL('./servers/tasks.ts', import.meta.url);
 

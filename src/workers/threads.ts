@@ -4,7 +4,7 @@ import { workerEntry } from './entry.ts';
 import { TaskDataError, WorkerDiedError } from './errors.ts';
 import type { Backend, BackendListener } from './lane.ts';
 import type { Task } from './task.ts';
-import type { FromWorker, ToWorker } from './wire.ts';
+import type { FromWorker, Request, ToWorker } from './wire.ts';
 
 const BYTES_PER_MIB = 2 ** 20;
 
@@ -13,7 +13,7 @@ const queueOptions = Symbol.for('Piscina.queueOptions');
 
 /** A task, and a worker, as piscina shows them. */
 interface Queued {
-  readonly [queueOptions]?: Task | null;
+  [queueOptions]?: Task | null;
 }
 interface Candidate {
   readonly id: number;
@@ -33,10 +33,10 @@ class Waiting {
   }
 
   shift(): Queued | null {
-    const [first] = this.#tasks;
-    if (first === undefined) return null;
-    this.#tasks.delete(first[0]);
-    return first[1];
+    const first = this.#tasks.values().next();
+    if (first.done) return null;
+    this.remove(first.value);
+    return first.value;
   }
 
   remove(queued: Queued): void {
@@ -67,8 +67,6 @@ export class Threads implements Backend {
   readonly #options: ThreadsOptions;
   readonly #waiting = new Waiting();
   readonly #connections = new Map<number, Connection>();
-  /** The thread of each task that has begun. */
-  readonly #threadOf = new WeakMap<Task, number>();
   #opening: Promise<Piscina> | undefined;
   #pool: Piscina | undefined;
   /** Why the last thread ended that had no task. */
@@ -104,12 +102,11 @@ export class Threads implements Backend {
   }
 
   tell(task: Task, message: ToWorker): void {
-    this.#connections.get(this.#threadOf.get(task) ?? -1)?.port.postMessage(message);
+    this.#connections.get(task.thread?.id ?? -1)?.port.postMessage(message);
   }
 
   kill(task: Task): void {
-    const thread = this.#threadOf.get(task);
-    const worker = this.#pool?.threads.find(({ threadId }) => threadId === thread);
+    const worker = this.#pool?.threads.find(({ threadId }) => threadId === task.thread?.id);
     void worker?.terminate().then(() => this.#replace());
   }
 
@@ -150,19 +147,22 @@ export class Threads implements Backend {
   }
 
   #run(pool: Piscina, task: Task): Promise<unknown> {
-    const request = Object.assign(task.request, { [queueOptions]: task });
+    const request: Request & Queued = task.request;
+    request[queueOptions] = task;
     return pool.run(request, { transferList: task.transferList as never });
   }
 
   #assign(queued: Queued, workers: readonly Candidate[]): Candidate | null {
-    const free = workers.find(({ currentUsage }) => currentUsage === 0);
-    if (free === undefined) return null;
-    const task = queued[queueOptions];
-    if (task) {
-      this.#threadOf.set(task, free.id);
-      this.#options.listener.onBegin(task);
+    for (const worker of workers) {
+      if (worker.currentUsage > 0) continue;
+      const task = queued[queueOptions];
+      if (task) {
+        task.thread = worker;
+        this.#options.listener.onBegin(task);
+      }
+      return worker;
     }
-    return free;
+    return null;
   }
 
   #connect(thread: number, connection: Connection): void {
