@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 /** Runs the benchmarks named, or all, one after the other: nothing else may load the machine. */
-const all = ['http', 'tcp', 'udp', 'websocket', 'lifecycle', 'logging', 'startup'];
+const all = ['http', 'tcp', 'udp', 'websocket', 'lifecycle', 'logging', 'startup', 'workers'];
 const wanted = process.argv.length > 2 ? process.argv.slice(2) : all;
 
 for (const name of wanted) {

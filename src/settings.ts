@@ -25,8 +25,8 @@ export const settingsSchema = z.strictObject({
         .min(1)
         .optional()
         .transform((processes) => processes ?? availableParallelism()),
-      /** Tasks that may wait for a thread, and for a process; more are refused. `Infinity`: no limit. */
-      maxQueued: z.number().min(0).default(10_000),
+      /** Tasks that may wait for a thread, and for a process; more are refused. 0: none waits. */
+      maxQueued: z.int().min(0).default(10_000),
       /** How large the old generation of a worker's heap may grow. Default: V8's own limit. */
       maxHeapBytes: byteCount()
         .refine((bytes) => bytes >= MIN_HEAP_BYTES, 'must be at least 16 MiB: V8 ends the process below that')

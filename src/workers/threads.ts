@@ -81,9 +81,9 @@ export class Threads implements Backend {
   }
 
   run(task: Task): Promise<unknown> {
-    return this.#pool === undefined
-      ? this.#open().then((pool) => this.#run(pool, task))
-      : this.#run(this.#pool, task);
+    if (this.#pool !== undefined) return this.#run(this.#pool, task);
+    // Dropped meanwhile, it is not to run.
+    return this.#open().then((pool) => (task.aborted ? undefined : this.#run(pool, task)));
   }
 
   drop(task: Task): void {
@@ -118,7 +118,8 @@ export class Threads implements Backend {
         this.#receive(left.message, read);
       }
     }
-    await this.#pool?.destroy();
+    const pool = await this.#opening;
+    await pool?.destroy();
   }
 
   async #open(): Promise<Piscina> {

@@ -1,4 +1,4 @@
-import { entrypoint, type Scope, Service, threaded } from 'bosun';
+import { Entrypoint, entrypoint, OptionsError, type Scope, Service, threaded } from 'bosun';
 import { expect, test } from 'vitest';
 import { Gate, tasksFile } from './support.ts';
 
@@ -100,4 +100,12 @@ test('a stop waits for the tasks, and the budget of the shutdown ends them', asy
   await expect(spinning).rejects.toMatchObject({ code: 'ERR_WORKERS_STOPPED' });
   await stopped;
   expect((await daemon.closed).exitCode).toBe(70);
+});
+
+test('their settings are checked', () => {
+  const make = (workers: object) => () => new Entrypoint([], { workers });
+  expect(make({ threads: 1, processes: 1, maxQueued: 0, maxHeapBytes: 2 ** 24 })).not.toThrow();
+  expect(make({ processes: 0 })).toThrow('option "workers.processes" must be at least 1, received 0');
+  expect(make({ maxQueued: -1 })).toThrow(OptionsError);
+  expect(make({ maxHeapBytes: 2 ** 20 })).toThrow('must be at least 16 MiB');
 });
