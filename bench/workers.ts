@@ -20,8 +20,15 @@ const url = new URL('./servers/tasks.ts', import.meta.url);
 
 type Call = (value: number) => Promise<unknown>;
 
-/** Tasks per second with so many in flight. */
-async function load(call: Call, inFlight: number): Promise<number> {
+interface Figure {
+  readonly perSecond: number;
+  /** Of all threads; less disturbed than the rate by what else the machine does. */
+  readonly cpuMicros: number;
+}
+
+/** One slice with so many tasks in flight. */
+async function load(call: Call, inFlight: number): Promise<Figure> {
+  const before = process.cpuUsage();
   const begun = performance.now();
   const end = begun + SLICE_MS;
   let done = 0;
@@ -32,26 +39,33 @@ async function load(call: Call, inFlight: number): Promise<number> {
     }
   };
   await Promise.all(Array.from({ length: inFlight }, lane));
-  return (done / (performance.now() - begun)) * 1_000;
+  const { user, system } = process.cpuUsage(before);
+  return {
+    perSecond: (done / (performance.now() - begun)) * 1_000,
+    cpuMicros: (user + system) / done,
+  };
 }
 
 /** The rounds go through the contenders in turn, every other one the other way round; the first is for warmth. */
 async function compare(bare: Call, ours: Call, inFlight: number): Promise<string[]> {
-  const figures: { bare: number; ours: number }[] = [];
+  const figures: Record<'bare' | 'ours', Figure>[] = [];
   for (let round = 0; round <= ROUNDS; round++) {
-    const figure = { bare: 0, ours: 0 };
+    const figure: Partial<Record<'bare' | 'ours', Figure>> = {};
     const order = round % 2 === 0 ? (['bare', 'ours'] as const) : (['ours', 'bare'] as const);
     for (const name of order) {
       globalThis.gc?.();
       figure[name] = await load(name === 'bare' ? bare : ours, inFlight);
     }
-    if (round > 0) figures.push(figure);
+    if (round > 0) figures.push(figure as Required<typeof figure>);
   }
   return [
     String(inFlight),
-    show(spread(figures.map((figure) => figure.bare))),
-    show(spread(figures.map((figure) => figure.ours))),
-    show(spread(figures.map((figure) => figure.ours / figure.bare)), 3),
+    show(spread(figures.map((figure) => figure.bare.perSecond))),
+    show(spread(figures.map((figure) => figure.ours.perSecond))),
+    show(spread(figures.map(({ bare, ours }) => ours.perSecond / bare.perSecond)), 3),
+    show(spread(figures.map((figure) => figure.bare.cpuMicros)), 1),
+    show(spread(figures.map((figure) => figure.ours.cpuMicros)), 1),
+    show(spread(figures.map(({ bare, ours }) => ours.cpuMicros / bare.cpuMicros)), 3),
   ];
 }
 
@@ -82,8 +96,19 @@ class Bench extends Service {
     await bare.destroy();
     report('workers', 'Tasks on worker threads', [
       machine(),
-      `A task that gives back its argument, on ${THREADS} threads; tasks per second, median [range] of ${ROUNDS} rounds of ${SLICE_MS} ms each, in turn.`,
-      markdown(['in flight', 'piscina', 'bosun', 'bosun ÷ piscina'], rows),
+      `A task that gives back its argument, on ${THREADS} threads; rate and CPU time of all threads per task, median [range] of ${ROUNDS} rounds of ${SLICE_MS} ms each, in turn.`,
+      markdown(
+        [
+          'in flight',
+          'piscina, tasks/s',
+          'bosun, tasks/s',
+          'bosun ÷ piscina',
+          'piscina, CPU µs',
+          'bosun, CPU µs',
+          'CPU ÷ piscina',
+        ],
+        rows,
+      ),
       `Longest delay of the main thread's event loop while \`sum(i*i)\` for 10^7 runs on a worker, ms: ${show(spread(delays), 1)}.`,
     ]);
   }

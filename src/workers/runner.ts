@@ -81,7 +81,7 @@ export class Runner {
     if (message.kind === 'abort') this.#calls.get(message.task)?.abort(unpack(message.reason));
   }
 
-  #call(task: TaskFunction, [id, what, args, logger, level, baggage]: Request): unknown {
+  #call(task: TaskFunction, [id, what, logger, level, baggage, ...args]: Request): unknown {
     const call = baggage?.remainingMs === undefined ? undefined : new Call({ limitMs: baggage.remainingMs });
     if (call !== undefined) this.#calls.set(id, call);
     const end = () => {

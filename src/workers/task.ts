@@ -51,7 +51,7 @@ export class Task {
     this.since = now;
     const bare = this.#call === undefined && fields === undefined && carried === undefined;
     const baggage = bare ? undefined : { fields, carried, remainingMs: undefined };
-    this.request = [this.id, what, args, logger, logLevel, baggage];
+    this.request = [this.id, what, logger, logLevel, baggage, ...args];
   }
 
   /** What it calls, for people. */
@@ -78,12 +78,12 @@ export class Task {
   begin(now: number): void {
     this.begun = true;
     this.since = now;
-    const baggage = this.request[5];
+    const baggage = this.request[4];
     if (this.#call !== undefined && baggage !== undefined) baggage.remainingMs = this.#call.remainingMs;
   }
 
-  get transferList(): Transferable[] {
-    return transferredWithAny(this.request[2]);
+  get transferList(): readonly Transferable[] {
+    return transferredWithAny(this.request);
   }
 
   succeed(value: unknown): void {

@@ -3,6 +3,7 @@ import type { Transferable } from 'node:worker_threads';
 
 const moved = new WeakMap<object, readonly Transferable[]>();
 let used = false;
+const none: readonly Transferable[] = [];
 
 /**
  * Marks an argument, a result or an item of a task: the buffers and ports in `list` move to the other thread
@@ -30,8 +31,8 @@ function own(value: object): Transferable[] {
 }
 
 /** What `transfer` has marked among the arguments of a task. @internal */
-export const transferredWithAny = (values: readonly unknown[]): Transferable[] =>
-  used ? values.flatMap((value) => transferredWith(value) ?? []) : [];
+export const transferredWithAny = (values: readonly unknown[]): readonly Transferable[] =>
+  used ? values.flatMap((value) => transferredWith(value) ?? []) : none;
 
 /** What `transfer` has marked in a value that is sent. @internal */
 export function transferredWith(value: unknown): readonly Transferable[] | undefined {
