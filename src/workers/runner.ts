@@ -90,7 +90,7 @@ export class Runner {
     };
     const begin = () => {
       const result = task(...args);
-      return isGenerator(result) || result instanceof Promise
+      return isGenerator(result) || isThenable(result)
         ? this.#settled(id, what, result, call).finally(end)
         : result;
     };
@@ -192,6 +192,9 @@ async function initialised(url: string): Promise<Module> {
   }
   return module;
 }
+
+const isThenable = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function';
 
 function isGenerator(value: unknown): value is AnyGenerator {
   if (typeof value !== 'object' || value === null) return false;

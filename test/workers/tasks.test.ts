@@ -63,6 +63,12 @@ describe.each<Isolation>(['thread', 'process'])('tasks on a %s', (isolation) => 
     else expect(given).toBe(expected);
   });
 
+  test('may give what is awaited like a promise', async () => {
+    await using pool = new TestPool();
+    expect(await tasksOf(pool).lazy(false)).toBe('late');
+    await expect(tasksOf(pool).lazy(true)).rejects.toMatchObject({ name: 'Refused', message: 'late' });
+  });
+
   test('throw several errors together', async () => {
     await using pool = new TestPool();
     const error = (await tasksOf(pool)
