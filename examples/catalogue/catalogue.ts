@@ -49,7 +49,7 @@ export class Catalogue extends HttpService.extend({
   database: service(PostgresService),
   summary: service(Summary),
 }) {
-  protected override async createApplication({ clock }: Scope) {
+  protected override async createApplication({ clock, workers }: Scope) {
     const { database, summary } = this.options;
     const app = Fastify().withTypeProvider<ZodTypeProvider>();
     app.setValidatorCompiler(validatorCompiler);
@@ -129,6 +129,21 @@ export class Catalogue extends HttpService.extend({
         );
       done();
     });
+
+    // Seconds of computing, on a worker thread: meanwhile everything else is answered as ever.
+    const reports = workers.module<typeof import('./report-tasks.ts')>(
+      new URL('./report-tasks.ts', import.meta.url),
+    );
+    app.get(
+      '/report',
+      {
+        schema: {
+          querystring: z.object({ n: z.coerce.number().int().min(0).max(10_000_000).default(10_000_000) }),
+          response: { 200: z.object({ n: z.int(), sum_of_squares: z.string() }), 400: Failure },
+        },
+      },
+      async ({ query: { n } }) => ({ n, sum_of_squares: await reports.sumOfSquares(n) }),
+    );
 
     app.get('/summary', () => {
       return { age_ms: Math.round(summary.ageMs ?? 0), brands: summary.get() };

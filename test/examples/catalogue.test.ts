@@ -195,6 +195,25 @@ describe('the catalogue on a Postgres of its user', () => {
     );
   });
 
+  test('GET /report computes on a worker, and all else is answered meanwhile', async () => {
+    let done = false;
+    const report = get('/report').finally(() => {
+      done = true;
+    });
+    let others = 0;
+    while (!done) {
+      expect((await get('/time')).status).toBe(200);
+      others++;
+    }
+    expect(await report).toEqual({
+      status: 200,
+      body: { n: 10_000_000, sum_of_squares: '333333283333335000000' },
+    });
+    expect(others).toBeGreaterThan(1);
+    expect((await get('/report?n=4')).body).toEqual({ n: 4, sum_of_squares: '14' });
+    expect((await get('/report?n=10000001')).status).toBe(400);
+  });
+
   test('GET /summary gives the products per brand and the age of that', async () => {
     const { body } = await get('/summary');
     const { age_ms, brands } = body as { age_ms: number; brands: { products: number }[] };
@@ -212,6 +231,7 @@ describe('the catalogue on a Postgres of its user', () => {
       '/product',
       '/product/{id}',
       '/products/{id}',
+      '/report',
       '/summary',
       '/time',
     ]);
