@@ -70,7 +70,8 @@ export class Listener {
   #run: ListenerRun | undefined;
   /** Outside of whatever has led to it, such as a request. */
   #detached = AsyncLocalStorage.snapshot();
-  #working = false;
+  /** The run whose connection is there, or being made. */
+  #served: ListenerRun | undefined;
   #wake: () => void = () => {};
 
   /** Takes up the subscriptions of the run before. */
@@ -116,17 +117,9 @@ export class Listener {
   #work(): void {
     this.#wake();
     const run = this.#run;
-    if (run === undefined || this.#working || !this.#isNeeded) return;
-    this.#working = true;
-    this.#detached(() =>
-      run.scope.spawn('listen', async (signal) => {
-        try {
-          await this.#keepConnected(run, signal);
-        } finally {
-          this.#working = false;
-        }
-      }),
-    );
+    if (run === undefined || this.#served === run || !this.#isNeeded) return;
+    this.#served = run;
+    this.#detached(() => run.scope.spawn('listen', (signal) => this.#keepConnected(run, signal)));
   }
 
   async #keepConnected(run: ListenerRun, signal: AbortSignal): Promise<void> {
@@ -140,7 +133,7 @@ export class Listener {
       try {
         await this.#serve(run, signal, connected);
       } catch (thrown) {
-        if (signal.aborted) return;
+        if (signal.aborted) break;
         const error = toError(thrown);
         // The error itself may hold what pg was configured with.
         const why = describeFailure(error);
@@ -151,6 +144,8 @@ export class Listener {
         await scope.clock.sleep(pauseMs, { signal }).catch(() => {});
       }
     }
+    // In the same turn as the last look: whoever comes after it needs another connection.
+    if (this.#served === run) this.#served = undefined;
   }
 
   /** Listens over one connection; rejects when it is lost. */
