@@ -26,5 +26,7 @@ export default defineConfig({
     testTimeout: 20_000,
     hookTimeout: 60_000,
     maxWorkers: 2,
+    // Worker threads and processes inherit it.
+    execArgv: ['--conditions=bosun-source'],
   },
 });

@@ -2,7 +2,19 @@ import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 /** Runs the benchmarks named, or all, one after the other: nothing else may load the machine. */
-const all = ['http', 'reads', 'json', 'tcp', 'udp', 'websocket', 'lifecycle', 'logging', 'startup', 'policy'];
+const all = [
+  'http',
+  'reads',
+  'json',
+  'tcp',
+  'udp',
+  'websocket',
+  'lifecycle',
+  'logging',
+  'startup',
+  'policy',
+  'workers',
+];
 const wanted = process.argv.length > 2 ? process.argv.slice(2) : all;
 
 for (const name of wanted) {

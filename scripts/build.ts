@@ -18,6 +18,8 @@ await build({
     'src/policy/index.ts',
     'src/testing/index.ts',
     'src/cli/main.ts',
+    'src/workers/thread.ts',
+    'src/workers/child.ts',
     ...globSync('src/services/*.ts', { cwd: root }),
   ],
   outdir: 'dist',

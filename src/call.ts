@@ -3,10 +3,10 @@ import { type Clock, systemClock, type Timer } from './clock.ts';
 import { DeadlineError } from './errors.ts';
 import type { LogFields } from './logging/fields.ts';
 
-/** Told once, with the reason, that a call is to end. @internal */
+/** Told once, with the reason, that a call is to end. */
 export type AbortListener = (reason: unknown) => void;
 
-/** What a call is given. @internal */
+/** What a call is given. */
 export interface CallOptions {
   /** The call it is part of: it ends with that, too. Default: none. */
   readonly parent?: Call | undefined;
@@ -23,7 +23,9 @@ const deadlineError = (limitMs: number) => new DeadlineError(limitMs);
 /**
  * Work that somebody waits for, such as a request: when it has to be done, and whether it was given up. It sets
  * a timer and listens to its parent only while somebody listens to it, and has an `AbortSignal` only once
- * somebody asks for it: most calls end before that, and those cost next to nothing. @internal
+ * somebody asks for it: most calls end before that, and those cost next to nothing.
+ *
+ * The package does not export it, but published types name it, so it is not marked as internal.
  */
 export class Call {
   readonly clock: Clock;

@@ -133,7 +133,7 @@ export class Entrypoint implements AsyncDisposable {
     this.#checkTree();
     this.#events = new EventHub((error) => this.#logging?.logger.error({ err: error }, 'a listener threw'));
     this.#context = new ContextStore(clock);
-    this.#workers = new WorkerPool(this.#settings.workers.threads);
+    this.#workers = new WorkerPool({ ...this.#settings.workers, clock });
     const { promise, resolve } = Promise.withResolvers<Outcome>();
     this.closed = promise;
     this.#close = resolve;

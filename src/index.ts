@@ -30,4 +30,16 @@ export {
 } from './service.ts';
 export type { ServiceInfo } from './supervisor/host.ts';
 export { Supervisor } from './supervisor/supervisor.ts';
-export type { Workers, WorkerTaskOptions } from './workers/workers.ts';
+export { carry } from './workers/carry.ts';
+export * from './workers/errors.ts';
+export { type CurrentLog, currentLog } from './workers/task-log.ts';
+export { threaded } from './workers/threaded.ts';
+export { transfer } from './workers/transfer.ts';
+export type {
+  Isolation,
+  ModuleOptions,
+  TaskOptions,
+  Tasks,
+  WorkerStatistics,
+  Workers,
+} from './workers/workers.ts';

@@ -1,8 +1,10 @@
 import { availableParallelism } from 'node:os';
 import { z } from 'zod';
 import { logSchema } from './logging/options.ts';
-import { durationMs } from './options.ts';
+import { byteCount, durationMs } from './options.ts';
 import { supervisionShape } from './supervisor/restart-policy.ts';
+
+const MIN_HEAP_BYTES = 16 * 2 ** 20;
 
 /** What an entrypoint can be told in a config file. */
 export const settingsSchema = z.strictObject({
@@ -17,6 +19,18 @@ export const settingsSchema = z.strictObject({
         .min(1)
         .optional()
         .transform((threads) => threads ?? availableParallelism()),
+      /** Processes for modules with `isolation: 'process'`. Default: the number of processors. */
+      processes: z
+        .int()
+        .min(1)
+        .optional()
+        .transform((processes) => processes ?? availableParallelism()),
+      /** Tasks that may wait for a thread, and for a process; more are refused. 0: none waits. */
+      maxQueued: z.int().min(0).default(10_000),
+      /** How large the old generation of a worker's heap may grow. Default: V8's own limit. */
+      maxHeapBytes: byteCount()
+        .refine((bytes) => bytes >= MIN_HEAP_BYTES, 'must be at least 16 MiB: V8 ends the process below that')
+        .optional(),
     })
     .prefault({}),
   shutdown: z

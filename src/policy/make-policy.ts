@@ -2,7 +2,7 @@ import { type Call, currentCall, inCall, orEnded, signalOf, withSignal } from '.
 import { type Clock, systemClock } from '../clock.ts';
 import { preview } from '../errors.ts';
 import { type Attempt, type Execution, execution, type Policy } from './policy.ts';
-import { countersFor, type PolicyKind } from './statistics.ts';
+import { type Counters, countersFor, type PolicyKind } from './statistics.ts';
 
 /** What a policy does with a call: it calls `attempt` as often as it likes. The caller has not given up yet. @internal */
 export type Rule = <Result>(
@@ -19,24 +19,32 @@ export interface PolicyParts {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A policy that keeps to `rule`, with its statistics. @internal */
-export function makePolicy(
-  kind: PolicyKind,
-  { name, clock: ownClock, signal }: PolicyParts,
-  rule: Rule,
-): Policy {
-  const counters = countersFor(kind, name);
-  const counted: Execution = async <Result>(attempt: Attempt<Result>, caller: Call | undefined) => {
+/** A policy that keeps to `rule`, with its statistics if it has a name. @internal */
+export function makePolicy(kind: PolicyKind, { name, clock, signal }: PolicyParts, rule: Rule): Policy {
+  const plain: Execution = (attempt, caller) => {
+    try {
+      caller?.throwIfAborted();
+      return Promise.resolve(rule(attempt, caller, clock ?? caller?.clock ?? systemClock));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  };
+  const execute = name === undefined ? plain : counted(countersFor(kind, name), clock, plain);
+  if (signal === undefined) return policyOf(execute);
+  return policyOf((attempt, caller) => withSignal(signal, caller, (call) => execute(attempt, call)));
+}
+
+const counted =
+  (counters: Counters, ownClock: Clock | undefined, execute: Execution): Execution =>
+  async (attempt, caller) => {
     const clock = ownClock ?? caller?.clock ?? systemClock;
     const begun = clock.now();
     counters.calls++;
     try {
-      caller?.throwIfAborted();
-      const countedAttempt = (call: Call | undefined) => {
+      const result = await execute((call) => {
         counters.attempts++;
         return attempt(call);
-      };
-      const result = await rule(countedAttempt, caller, clock);
+      }, caller);
       counters.done++;
       return result;
     } catch (error) {
@@ -47,9 +55,6 @@ export function makePolicy(
       counters.totalMs += clock.now() - begun;
     }
   };
-  if (signal === undefined) return policyOf(counted);
-  return policyOf((attempt, caller) => withSignal(signal, caller, (call) => counted(attempt, call)));
-}
 
 /** The policy that treats each call as `execute` does. @internal */
 export function policyOf(execute: Execution): Policy {

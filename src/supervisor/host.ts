@@ -2,13 +2,13 @@ import type { Clock } from '../clock.ts';
 import type { ContextStore } from '../context.ts';
 import type { EntrypointEvent, ServiceEvent } from '../events.ts';
 import type { Logger, Service, ServiceState } from '../service.ts';
-import type { Workers } from '../workers/workers.ts';
+import type { WorkerPool } from '../workers/pool.ts';
 
 /** What the entrypoint gives to every supervisor and run below it. @internal */
 export interface Host {
   readonly clock: Clock;
   readonly context: ContextStore;
-  readonly workers: Workers;
+  readonly workers: WorkerPool;
   /** The supervisor that holds all services. */
   readonly root: Service;
   /** A number in [0, 1), for jitter. */

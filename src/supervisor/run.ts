@@ -61,6 +61,12 @@ export class Run {
     this.#end = resolve;
   }
 
+  /** The service's logger. */
+  get log(): Logger {
+    this.#logger ??= this.host.loggerFor(this.service.name);
+    return this.#logger;
+  }
+
   /**
    * @throws {StartError} `ERR_SERVICE_START`
    * @throws {StartTimeoutError} `ERR_SERVICE_START_TIMEOUT`
@@ -248,8 +254,7 @@ export class Run {
       workers: host.workers,
       context: this.#context(),
       get log() {
-        run.#logger ??= host.loggerFor(service.name);
-        return run.#logger;
+        return run.log;
       },
       spawn: (name, work) => this.#spawn(name, work),
       fail: (error) => this.fail(error, 'scope.fail'),

@@ -1,8 +1,8 @@
 import { type EntrypointOptions, entrypoint, type Scope, Service, service, withDeadline } from 'bosun';
 import { type ListenEvent, PostgresService } from 'bosun/services/postgres';
-import { FakeClock } from 'bosun/testing';
+import { FakeClock, FaultProxy } from 'bosun/testing';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { Relay, startPostgres, type TestPostgres, until } from '../support/postgres.ts';
+import { startPostgres, type TestPostgres, until } from '../support/postgres.ts';
 
 const quiet: EntrypointOptions = { log: { level: 'silent' }, ownsProcess: false };
 
@@ -20,7 +20,7 @@ afterAll(async () => {
 const postgres = (options: { url?: string; connectTimeoutMs?: number } = {}) =>
   new PostgresService({ url: server.url, name: `database-${++names}`, poolSize: 1, ...options });
 
-const throughRelay = (relay: Relay) => server.url.replace(`:${server.port}/`, `:${relay.port}/`);
+const throughProxy = (proxy: FaultProxy) => server.url.replace(`:${server.port}/`, `:${proxy.port}/`);
 
 const notify = (channel: string, payload = '') =>
   server.query('SELECT pg_notify($1, $2)', [channel, payload]);
@@ -202,18 +202,19 @@ describe('a connection that listens and is lost', () => {
   });
 
   it('is looked for until the server is back; who subscribes meanwhile waits, and has missed nothing', async () => {
-    await using relay = await new Relay(server.port).listen();
-    const database = postgres({ url: throughRelay(relay) });
+    await using proxy = await FaultProxy.listen({ target: server });
+    const database = postgres({ url: throughProxy(proxy) });
     await using _daemon = await entrypoint([database], quiet);
     const [before, during] = [ear(), ear()];
     using _before = await database.listen('jobs', before.handler);
-    await relay.cut();
+    proxy.refuse();
+    await proxy.cut();
     const waiting = database.listen('new', during.handler);
     const aborting = new AbortController();
     const given = database.listen('new', () => {}, { signal: aborting.signal });
     aborting.abort(new Error('enough'));
     await expect(given).rejects.toThrow('enough');
-    await relay.listen();
+    await proxy.accept();
     using _waited = await waiting;
     await until(() => before.heard.length === 1);
     await notify('jobs', 'a');
@@ -262,10 +263,11 @@ describe('a connection that listens and is lost', () => {
   });
 
   it('makes no difference to who waits for LISTEN when the service stops', async () => {
-    await using relay = await new Relay(server.port).listen();
-    const database = postgres({ url: throughRelay(relay) });
+    await using proxy = await FaultProxy.listen({ target: server });
+    const database = postgres({ url: throughProxy(proxy) });
     const daemon = await entrypoint([database], quiet);
-    await relay.cut();
+    proxy.refuse();
+    await proxy.cut();
     const waiting = expect(database.listen('jobs', () => {})).rejects.toMatchObject({
       code: 'ERR_POSTGRES_NOT_RUNNING',
     });

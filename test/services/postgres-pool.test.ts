@@ -1,9 +1,9 @@
 import { createServer, type Socket } from 'node:net';
 import { Entrypoint, entrypoint } from 'bosun';
-import { FakeClock, settle } from 'bosun/testing';
+import { FakeClock, FaultProxy, settle } from 'bosun/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { databaseOf, pidOf, quiet, terminate } from '../support/database.ts';
-import { Relay, startPostgres, type TestPostgres, until } from '../support/postgres.ts';
+import { startPostgres, type TestPostgres, until } from '../support/postgres.ts';
 
 let server: TestPostgres;
 
@@ -116,12 +116,13 @@ describe('statistics', () => {
 describe('a database that is down', () => {
   it('is refused at once, told once, looked for without a crowd, and found within a second', async () => {
     const clock = new FakeClock();
-    await using relay = await new Relay(server.port).listen();
-    const database = databaseOf(server, { url: through(relay), poolSize: 3 });
+    await using proxy = await FaultProxy.listen({ target: server });
+    const database = databaseOf(server, { url: through(proxy), poolSize: 3 });
     const daemon = new Entrypoint([database], { ...quiet, clock });
     await daemon.start();
-    const { port } = relay;
-    await relay.cut();
+    const { port } = proxy;
+    proxy.refuse();
+    await proxy.cut();
     let attempts = 0;
     const refusing = createServer((socket) => {
       attempts += 1;
@@ -151,7 +152,7 @@ describe('a database that is down', () => {
     expect(attempts - before).toBeLessThanOrEqual(10);
     refusing.close();
     await until(() => !refusing.listening);
-    await relay.listen();
+    await proxy.accept();
     await clock.advance(1_000);
     await until(() => database.statistics.state === 'up');
     expect((await database.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
@@ -176,6 +177,26 @@ describe('a database that is down', () => {
     expect(database.lines.filter(({ level }) => level >= 40)).toEqual([]);
   });
 
+  it('that refuses connections for a moment makes callers wait for that moment', async () => {
+    const clock = new FakeClock();
+    await using proxy = await FaultProxy.listen({ target: server });
+    const database = databaseOf(server, { url: through(proxy), poolSize: 3 });
+    const daemon = new Entrypoint([database], { ...quiet, clock });
+    await daemon.start();
+    proxy.refuse();
+    await proxy.cut();
+    await until(() => database.statistics.state === 'degraded');
+    const waiting = Array.from({ length: 5 }, () => database.query('SELECT 1 AS one'));
+    await proxy.accept();
+    await until(async () => {
+      await clock.advance(20);
+      return database.statistics.state === 'up';
+    });
+    for (const { rows } of await Promise.all(waiting)) expect(rows).toEqual([{ one: 1 }]);
+    await daemon.stop();
+    expect(clock.pending).toBe(0);
+  });
+
   it('by slow and wrong queries alone never is', async () => {
     const database = databaseOf(server, { poolSize: 2 });
     await using _daemon = await entrypoint([database], quiet);
@@ -189,12 +210,13 @@ describe('a database that is down', () => {
 
   it('that accepts and says nothing is given up after connectTimeoutMs', async () => {
     const clock = new FakeClock();
-    await using relay = await new Relay(server.port).listen();
-    const database = databaseOf(server, { url: through(relay), poolSize: 1, connectTimeoutMs: 2_000 });
+    await using proxy = await FaultProxy.listen({ target: server });
+    const database = databaseOf(server, { url: through(proxy), poolSize: 1, connectTimeoutMs: 2_000 });
     const daemon = new Entrypoint([database], { ...quiet, clock });
     await daemon.start();
-    const { port } = relay;
-    await relay.cut();
+    const { port } = proxy;
+    proxy.refuse();
+    await proxy.cut();
     const sockets = new Set<Socket>();
     const mute = createServer((socket) => {
       sockets.add(socket);

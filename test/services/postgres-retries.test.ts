@@ -1,10 +1,10 @@
 import { Entrypoint, entrypoint, withDeadline } from 'bosun';
 import { PostgresService } from 'bosun/services/postgres';
-import { FakeClock } from 'bosun/testing';
+import { FakeClock, FaultProxy } from 'bosun/testing';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { databaseOf, quiet, running, terminate } from '../support/database.ts';
-import { Relay, startPostgres, type TestPostgres, until } from '../support/postgres.ts';
+import { startPostgres, type TestPostgres, until } from '../support/postgres.ts';
 
 let server: TestPostgres;
 
@@ -108,18 +108,19 @@ describe('a query whose connection is lost', () => {
   });
 
   it('says so, with the cause, when there was no word from the server', async () => {
-    await using relay = await new Relay(server.port).listen();
-    const url = server.url.replace(`:${server.port}/`, `:${relay.port}/`);
+    await using proxy = await FaultProxy.listen({ target: server });
+    const url = server.url.replace(`:${server.port}/`, `:${proxy.port}/`);
     const database = databaseOf(server, { url, poolSize: 1 });
     await using _daemon = await entrypoint([database], quiet);
     const query = { name: 'slow', text: 'SELECT pg_sleep(600)', idempotent: false };
     const error = rejection(database.query(query));
     await running(server, database, 'SELECT pg_sleep');
-    await relay.cut();
+    proxy.refuse();
+    await proxy.cut();
     expect(await error).toMatchObject({
       code: 'ERR_POSTGRES_UNAVAILABLE',
       statement: '"slow"',
-      target: `127.0.0.1:${relay.port}/postgres`,
+      target: `127.0.0.1:${proxy.port}/postgres`,
       retryAfterMs: undefined,
       cause: expect.any(Error),
     });
@@ -163,8 +164,20 @@ describe('a prepared statement', () => {
     await using set = await started({ poolSize: 6, maxTries: 2 });
     const { database } = set;
     await server.query('CREATE TABLE renewed (word text)');
-    const query = { name: 'renewed', text: 'SELECT word, pg_sleep(0.05) FROM renewed' };
-    const warmUp = () => Promise.all(Array.from({ length: 6 }, () => database.query(query)));
+    const query = { name: 'renewed', text: 'SELECT word FROM renewed' };
+    // On each of the six connections: none is given back before all have been taken.
+    const warmUp = async () => {
+      const all = Promise.withResolvers<void>();
+      let taken = 0;
+      const prepare = () =>
+        database.withClient(async (client) => {
+          taken += 1;
+          if (taken === 6) all.resolve();
+          await all.promise;
+          await client.query(query);
+        });
+      await Promise.all(Array.from({ length: 6 }, prepare));
+    };
     await warmUp();
     await server.query('ALTER TABLE renewed ALTER word TYPE varchar(10)');
     expect((await database.query(query)).fields[0]?.name).toBe('word');

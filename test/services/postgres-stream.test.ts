@@ -1,10 +1,10 @@
 import { getEventListeners } from 'node:events';
 import { type EntrypointOptions, entrypoint, withDeadline } from 'bosun';
 import { PostgresService, type StreamOptions } from 'bosun/services/postgres';
-import { FakeClock } from 'bosun/testing';
+import { FakeClock, FaultProxy } from 'bosun/testing';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { Relay, startPostgres, type TestPostgres, until } from '../support/postgres.ts';
+import { startPostgres, type TestPostgres, until } from '../support/postgres.ts';
 
 const quiet: EntrypointOptions = { log: { level: 'silent' }, ownsProcess: false };
 
@@ -166,16 +166,17 @@ describe('a stream that fails', () => {
   });
 
   it('as its connection is cut while it is left gives it up', async () => {
-    await using relay = await new Relay(server.port).listen();
-    const database = service({ url: server.url.replace(`:${server.port}/`, `:${relay.port}/`) });
+    await using proxy = await FaultProxy.listen({ target: server });
+    const database = service({ url: server.url.replace(`:${server.port}/`, `:${proxy.port}/`) });
     await using _daemon = await entrypoint([database], quiet);
     const rows = database.stream(COUNT, [100], { batchRows: 10 });
     await rows.next();
-    const cut = relay.cut();
+    proxy.refuse();
+    const cut = proxy.cut();
     await rows.return();
     await cut;
     expect(database.waitingFor()).toEqual([]);
-    await relay.listen();
+    await proxy.accept();
     await until(async () => (await database.query('SELECT 1').catch(() => undefined)) !== undefined);
   });
 

@@ -8,9 +8,9 @@ import {
   StopForcedError,
 } from 'bosun';
 import { type PostgresClient, PostgresService } from 'bosun/services/postgres';
-import { FakeClock } from 'bosun/testing';
+import { FakeClock, FaultProxy, freePort } from 'bosun/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Relay, startPostgres, type TestPostgres, until } from '../support/postgres.ts';
+import { startPostgres, type TestPostgres, until } from '../support/postgres.ts';
 
 const quiet: EntrypointOptions = { log: { level: 'silent' }, ownsProcess: false };
 
@@ -302,16 +302,16 @@ describe('transaction', () => {
 describe('a database that cannot be reached', () => {
   it('is waited for, with pauses, and the wait is told', async () => {
     const clock = new FakeClock();
-    await using relay = await new Relay(server.port).listen();
-    await relay.cut();
-    const database = service({ url: server.url.replace(`:${server.port}/`, `:${relay.port}/`), poolSize: 2 });
+    await using proxy = await FaultProxy.listen({ target: server });
+    proxy.refuse();
+    const database = service({ url: server.url.replace(`:${server.port}/`, `:${proxy.port}/`), poolSize: 2 });
     const daemon = new Entrypoint([database], { ...quiet, clock });
     const started = daemon.start();
-    const at = `postgres at 127.0.0.1:${relay.port}/postgres`;
+    const at = `postgres at 127.0.0.1:${proxy.port}/postgres`;
     await until(() => database.waitingFor()[0] === `${at} (connection refused, 1 try)`);
     await clock.advance(50);
     await until(() => database.waitingFor()[0] === `${at} (connection refused, 2 tries)`);
-    await relay.listen();
+    await proxy.accept();
     await clock.advance(100);
     await started;
     expect(database.waitingFor()).toEqual([]);
@@ -321,9 +321,8 @@ describe('a database that cannot be reached', () => {
 
   it('fails the start when the start timeout passes, naming the database and why', async () => {
     const clock = new FakeClock();
-    const relay = await new Relay(server.port).listen();
-    await relay.cut();
-    const database = service({ url: `postgres://u:hush@127.0.0.1:${relay.port}/db` });
+    const port = await freePort();
+    const database = service({ url: `postgres://u:hush@127.0.0.1:${port}/db` });
     const daemon = new Entrypoint([database], { ...quiet, clock });
     const started = daemon.start().catch((error: unknown) => error);
     await until(() => database.waitingFor().length > 0 && clock.pending > 1);
@@ -331,7 +330,7 @@ describe('a database that cannot be reached', () => {
     expect(await started).toMatchObject({
       code: 'ERR_SERVICE_START_TIMEOUT',
       message: expect.stringMatching(
-        new RegExp(`waiting for postgres at 127\\.0\\.0\\.1:${relay.port}/db \\(connection refused, \\d+ tr`),
+        new RegExp(`waiting for postgres at 127\\.0\\.0\\.1:${port}/db \\(connection refused, \\d+ tr`),
       ),
     });
     expect(String(await started)).not.toContain('hush');
@@ -382,15 +381,13 @@ describe('a database that cannot be reached', () => {
 
 describe('a database that is lost', () => {
   it('makes the service unhealthy, not failed, until it is back', async () => {
-    await using relay = await new Relay(server.port).listen();
-    const database = service({ url: server.url.replace(`:${server.port}/`, `:${relay.port}/`), poolSize: 2 });
+    await using proxy = await FaultProxy.listen({ target: server });
+    const database = service({ url: server.url.replace(`:${server.port}/`, `:${proxy.port}/`), poolSize: 2 });
     await using daemon = await entrypoint([database], quiet);
-    await relay.cut();
-    await until(async () => !(await database.health()).ok);
-    expect(await database.health()).toEqual({
-      ok: false,
-      detail: `postgres at 127.0.0.1:${relay.port}/postgres: connection refused`,
-    });
+    proxy.refuse();
+    await proxy.cut();
+    const detail = `postgres at 127.0.0.1:${proxy.port}/postgres: connection refused`;
+    await until(async () => (await database.health()).detail === detail);
     await expect(database.query('SELECT 1')).rejects.toMatchObject({
       code: 'ERR_POSTGRES_UNAVAILABLE',
       retryAfterMs: 1_000,
@@ -398,7 +395,7 @@ describe('a database that is lost', () => {
       cause: { code: 'ECONNREFUSED' },
     });
     expect(daemon.services[0]?.state.status).toBe('running');
-    await relay.listen();
+    await proxy.accept();
     await until(async () => (await database.health()).ok);
     expect((await database.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
   });

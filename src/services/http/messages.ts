@@ -75,7 +75,7 @@ export class Outgoing extends ServerResponse<Incoming> {
   exchange: Exchange | undefined;
   /** When the request came, by the service's clock. */
   since = 0;
-  /** What is done for it: ends with the response, and is given up when the client goes before that. */
+  /** What is done for it: ends with the response, and is given up when the client goes before that. @internal */
   call: Call | undefined;
   /** Whether its end has been reported. */
   done = false;
