@@ -4,33 +4,10 @@ import { type Call, inCall, orEnded } from '../../call.ts';
 import type { Clock } from '../../clock.ts';
 import { toError } from '../../errors.ts';
 import type { Scope } from '../../service.ts';
+import type { ListenEvent, ListenHandler, Subscription } from './client.ts';
 import { Connection } from './connection.ts';
 import { ChannelNameError } from './errors.ts';
 import { describeFailure, mayConnectLater } from './failures.ts';
-
-/**
- * What a subscription hears. `reconnected`: the connection was lost and is there again, and what was notified in
- * between is gone for good: read anew whatever the notifications keep up to date.
- */
-export type ListenEvent =
-  | {
-      readonly kind: 'notification';
-      readonly channel: string;
-      /** Empty when NOTIFY was given none. */
-      readonly payload: string;
-      /** The process of the server that notified. */
-      readonly pid: number;
-    }
-  | { readonly kind: 'reconnected'; readonly channel: string };
-
-export type ListenHandler = (event: ListenEvent) => unknown;
-
-/** A handler on a channel. Disposing of it closes it. */
-export interface Subscription extends Disposable {
-  readonly channel: string;
-  /** The handler is not called any more; with the last one of the channel the server is told UNLISTEN. */
-  close(): void;
-}
 
 /** What a run of the service listens with. */
 export interface ListenerRun {
