@@ -4,11 +4,14 @@ import { inCall } from '../call.ts';
 import type { Health, Scope, StopReason } from '../service.ts';
 import type {
   CallLimits,
+  ListenHandler,
   PostgresArrayQuery,
   PostgresClient,
   PostgresQuery,
   PostgresTransaction,
   Queryable,
+  StreamOptions,
+  Subscription,
   TransactionClient,
   TransactionMode,
 } from './postgres/client.ts';
@@ -16,29 +19,30 @@ import { holder } from './postgres/connection.ts';
 import type { EmbeddedServer } from './postgres/embedded.ts';
 import { EmbeddedPostgresError, PostgresNotRunningError } from './postgres/errors.ts';
 import { describeFailure } from './postgres/failures.ts';
-import { Listener, type ListenHandler, type Subscription } from './postgres/listen.ts';
+import { Listener } from './postgres/listen.ts';
 import { PostgresOptions } from './postgres/options.ts';
 import { Running } from './postgres/running.ts';
 import { StatementNames } from './postgres/statement.ts';
 import { Counters, type PostgresStatistics } from './postgres/statistics.ts';
-import type { StreamOptions } from './postgres/stream.ts';
 
 export type {
   CallLimits,
   Isolation,
+  ListenEvent,
+  ListenHandler,
   PostgresArrayQuery,
   PostgresClient,
   PostgresQuery,
   PostgresSavepoint,
   PostgresTransaction,
   Queryable,
+  StreamOptions,
+  Subscription,
   TransactionClient,
   TransactionMode,
 } from './postgres/client.ts';
 export * from './postgres/errors.ts';
-export type { ListenEvent, ListenHandler, Subscription } from './postgres/listen.ts';
 export type { PostgresState, PostgresStatistics } from './postgres/statistics.ts';
-export type { StreamOptions } from './postgres/stream.ts';
 
 /** How a client is borrowed, and for how long: at the end of its limits it is taken back. */
 export interface ClientOptions extends CallLimits {

@@ -105,3 +105,35 @@ export interface PostgresTransaction extends TransactionClient, AsyncDisposable 
   /** Resolves when the connection is free again. Harmless when it is rolled back already. */
   rollback(): Promise<void>;
 }
+
+/** How rows are streamed. The limits are for the whole, from the first row asked for on. */
+export interface StreamOptions extends CallLimits {
+  /** How many rows are fetched, and held in memory, at a time. Default: 1 000. */
+  readonly batchRows?: number;
+  /** Names who holds the connection. Default: the query's text. */
+  readonly label?: string;
+}
+
+/**
+ * What a subscription hears. `reconnected`: the connection was lost and is there again, and what was notified in
+ * between is gone for good: read anew whatever the notifications keep up to date.
+ */
+export type ListenEvent =
+  | {
+      readonly kind: 'notification';
+      readonly channel: string;
+      /** Empty when NOTIFY was given none. */
+      readonly payload: string;
+      /** The process of the server that notified. */
+      readonly pid: number;
+    }
+  | { readonly kind: 'reconnected'; readonly channel: string };
+
+export type ListenHandler = (event: ListenEvent) => unknown;
+
+/** A handler on a channel. Disposing of it closes it. */
+export interface Subscription extends Disposable {
+  readonly channel: string;
+  /** The handler is not called any more; with the last one of the channel the server is told UNLISTEN. */
+  close(): void;
+}

@@ -17,7 +17,7 @@ interface JsonSession {
 
 const sessions = new WeakMap<pg.ClientBase, JsonSession>();
 
-/** Readies a client that is not connected yet for `queryJson`. */
+/** Readies a client that is not connected yet for `submitJson`. */
 export function enableJson(client: pg.Client): void {
   sessions.set(client, {
     tap: new RowTap(client.connection),

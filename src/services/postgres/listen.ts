@@ -4,33 +4,10 @@ import { type Call, inCall, orEnded } from '../../call.ts';
 import type { Clock } from '../../clock.ts';
 import { toError } from '../../errors.ts';
 import type { Scope } from '../../service.ts';
+import type { ListenEvent, ListenHandler, Subscription } from './client.ts';
 import { Connection } from './connection.ts';
 import { ChannelNameError } from './errors.ts';
 import { describeFailure, mayConnectLater } from './failures.ts';
-
-/**
- * What a subscription hears. `reconnected`: the connection was lost and is there again, and what was notified in
- * between is gone for good: read anew whatever the notifications keep up to date.
- */
-export type ListenEvent =
-  | {
-      readonly kind: 'notification';
-      readonly channel: string;
-      /** Empty when NOTIFY was given none. */
-      readonly payload: string;
-      /** The process of the server that notified. */
-      readonly pid: number;
-    }
-  | { readonly kind: 'reconnected'; readonly channel: string };
-
-export type ListenHandler = (event: ListenEvent) => unknown;
-
-/** A handler on a channel. Disposing of it closes it. */
-export interface Subscription extends Disposable {
-  readonly channel: string;
-  /** The handler is not called any more; with the last one of the channel the server is told UNLISTEN. */
-  close(): void;
-}
 
 /** What a run of the service listens with. */
 export interface ListenerRun {
@@ -70,7 +47,8 @@ export class Listener {
   #run: ListenerRun | undefined;
   /** Outside of whatever has led to it, such as a request. */
   #detached = AsyncLocalStorage.snapshot();
-  #working = false;
+  /** The run whose connection is there, or being made. */
+  #served: ListenerRun | undefined;
   #wake: () => void = () => {};
 
   /** Takes up the subscriptions of the run before. */
@@ -116,17 +94,9 @@ export class Listener {
   #work(): void {
     this.#wake();
     const run = this.#run;
-    if (run === undefined || this.#working || !this.#isNeeded) return;
-    this.#working = true;
-    this.#detached(() =>
-      run.scope.spawn('listen', async (signal) => {
-        try {
-          await this.#keepConnected(run, signal);
-        } finally {
-          this.#working = false;
-        }
-      }),
-    );
+    if (run === undefined || this.#served === run || !this.#isNeeded) return;
+    this.#served = run;
+    this.#detached(() => run.scope.spawn('listen', (signal) => this.#keepConnected(run, signal)));
   }
 
   async #keepConnected(run: ListenerRun, signal: AbortSignal): Promise<void> {
@@ -140,7 +110,7 @@ export class Listener {
       try {
         await this.#serve(run, signal, connected);
       } catch (thrown) {
-        if (signal.aborted) return;
+        if (signal.aborted) break;
         const error = toError(thrown);
         // The error itself may hold what pg was configured with.
         const why = describeFailure(error);
@@ -151,6 +121,8 @@ export class Listener {
         await scope.clock.sleep(pauseMs, { signal }).catch(() => {});
       }
     }
+    // In the same turn as the last look: whoever comes after it needs another connection.
+    if (this.#served === run) this.#served = undefined;
   }
 
   /** Listens over one connection; rejects when it is lost. */

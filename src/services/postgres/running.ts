@@ -4,8 +4,11 @@ import { toError } from '../../errors.ts';
 import type { Scope } from '../../service.ts';
 import type {
   CallLimits,
+  ListenHandler,
   PostgresClient,
   PostgresQuery,
+  StreamOptions,
+  Subscription,
   TransactionClient,
   TransactionMode,
 } from './client.ts';
@@ -14,14 +17,14 @@ import type { Holder } from './connection.ts';
 import { PostgresConnectError } from './errors.ts';
 import { describeFailure } from './failures.ts';
 import { Lease } from './lease.ts';
-import type { Listener, ListenHandler, Subscription } from './listen.ts';
+import type { Listener } from './listen.ts';
 import type { PostgresOptions } from './options.ts';
 import { ConnectionPool } from './pool.ts';
 import { Retries } from './retries.ts';
 import { asQuery, LimitedCall, type Session } from './session.ts';
 import type { StatementNames } from './statement.ts';
 import type { Counters } from './statistics.ts';
-import { checkBatchRows, type StreamOptions, streamRows } from './stream.ts';
+import { checkBatchRows, streamRows } from './stream.ts';
 import { Transaction } from './transaction.ts';
 
 /** What a run is made of. */

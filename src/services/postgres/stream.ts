@@ -2,17 +2,9 @@ import type pg from 'pg';
 import Cursor from 'pg-cursor';
 import { Call, inCall } from '../../call.ts';
 import { toError } from '../../errors.ts';
-import type { CallLimits } from './client.ts';
+import type { StreamOptions } from './client.ts';
 import type { Lease, Submit } from './lease.ts';
 import { asQuery, LimitedCall, type Session } from './session.ts';
-
-/** How rows are streamed. The limits are for the whole, from the first row asked for on. */
-export interface StreamOptions extends CallLimits {
-  /** How many rows are fetched, and held in memory, at a time. Default: 1 000. */
-  readonly batchRows?: number;
-  /** Names who holds the connection. Default: the query's text. */
-  readonly label?: string;
-}
 
 /** A lease that is given back by hand. */
 export interface Loan {
