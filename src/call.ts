@@ -14,6 +14,8 @@ export interface CallOptions {
   readonly limitMs?: number;
   /** Measures `limitMs`. Default: the parent's, else the real time. */
   readonly clock?: Clock | undefined;
+  /** When it began, by that clock. Default: now. */
+  readonly beganAt?: number;
   /** Its reason to end when the limit has passed. Default: a `DeadlineError`. */
   readonly onLimit?: (limitMs: number) => unknown;
 }
@@ -41,11 +43,17 @@ export class Call {
   #state: 'open' | 'ended' | 'aborted' = 'open';
   #reason: unknown;
 
-  constructor({ parent, limitMs = Number.POSITIVE_INFINITY, clock, onLimit = deadlineError }: CallOptions) {
+  constructor({
+    parent,
+    limitMs = Number.POSITIVE_INFINITY,
+    clock,
+    beganAt,
+    onLimit = deadlineError,
+  }: CallOptions) {
     this.#parent = parent;
     this.clock = clock ?? parent?.clock ?? systemClock;
     this.#limitMs = limitMs;
-    this.#endsAt = limitMs === Number.POSITIVE_INFINITY ? limitMs : this.clock.now() + limitMs;
+    this.#endsAt = limitMs === Number.POSITIVE_INFINITY ? limitMs : (beganAt ?? this.clock.now()) + limitMs;
     this.#onLimit = onLimit;
   }
 
@@ -55,6 +63,14 @@ export class Call {
     if (this.aborted) return 0;
     const own = this.#endsAt === Number.POSITIVE_INFINITY ? this.#endsAt : this.#endsAt - this.clock.now();
     return Math.max(0, this.#parent === undefined ? own : Math.min(own, this.#parent.remainingMs));
+  }
+
+  /** When it has to be done, or what it is part of, as far as its own clock tells. */
+  get dueAt(): number {
+    if (this.#state === 'ended') return Number.POSITIVE_INFINITY;
+    const parent = this.#parent;
+    if (parent === undefined || parent.clock !== this.clock || parent.#state !== 'open') return this.#endsAt;
+    return Math.min(this.#endsAt, parent.dueAt);
   }
 
   /** Whether it is to end. An overdue call is, also while its timer is late. */
@@ -144,7 +160,7 @@ export class Call {
 
   #setTimer(): void {
     if (this.#state !== 'open' || this.#timer !== undefined) return;
-    const dueAt = this.#dueAt();
+    const { dueAt } = this;
     if (dueAt === Number.POSITIVE_INFINITY) return;
     const leftMs = dueAt - this.clock.now();
     if (leftMs <= 0 && this.aborted) return;
@@ -155,13 +171,6 @@ export class Call {
     this.#timer = undefined;
     // Whoever was to be done by now may have ended, and rounding may have made the timer early.
     if (!this.aborted) this.#setTimer();
-  }
-
-  /** When it has to be done, or what it is part of, as far as its clock tells. */
-  #dueAt(): number {
-    const parent = this.#parent;
-    if (parent === undefined || parent.clock !== this.clock || parent.#state !== 'open') return this.#endsAt;
-    return Math.min(this.#endsAt, parent.#dueAt());
   }
 
   #unwatch(): void {

@@ -161,14 +161,15 @@ export abstract class SharedWork<Argument, Outcome, Result> {
   #newCall(): Call {
     let limitMs = 0;
     let clock: Clock | undefined;
+    let now = 0;
     for (const { call } of this.callers) {
-      if (call === undefined) return new Call({});
-      const leftMs = call.remainingMs;
-      if (leftMs === Number.POSITIVE_INFINITY) return new Call({});
-      if (leftMs > limitMs) {
-        limitMs = leftMs;
+      if (call === undefined || call.dueAt === Number.POSITIVE_INFINITY) return new Call({});
+      if (call.clock !== clock) {
         clock = call.clock;
+        now = clock.now();
       }
+      // Asking makes the overdue leave.
+      if (call.dueAt > now || !call.aborted) limitMs = Math.max(limitMs, call.dueAt - now);
     }
     return new Call({ limitMs, clock });
   }

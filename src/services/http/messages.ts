@@ -1,6 +1,11 @@
+import { EventEmitter } from 'node:events';
 import { IncomingMessage, ServerResponse } from 'node:http';
 import type { Call } from '../../call.ts';
+import type { Connection } from './connection.ts';
 import { BodyTooLargeError } from './errors.ts';
+
+/** Several times per request: `super` would look it up each time. */
+const { emit } = EventEmitter.prototype;
 
 /** What a request and its response tell the server that they belong to. */
 export interface Exchange {
@@ -43,7 +48,7 @@ export class Incoming extends IncomingMessage {
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
-    if (!(error instanceof BodyTooLargeError)) {
+    if (error === null || !(error instanceof BodyTooLargeError)) {
       super._destroy(error, callback);
       return;
     }
@@ -56,7 +61,7 @@ export class Incoming extends IncomingMessage {
   override emit(event: string | symbol, ...args: unknown[]): boolean {
     const response = this.#response;
     try {
-      return super.emit(event, ...args);
+      return emit.call(this, event, ...args);
     } catch (error) {
       if (response === undefined) throw error;
       response.exchange?.threw(response, error);
@@ -73,6 +78,8 @@ export class Incoming extends IncomingMessage {
 export class Outgoing extends ServerResponse<Incoming> {
   /** Set when the server takes the request. */
   exchange: Exchange | undefined;
+  /** What it is sent on. */
+  carrier: Connection | undefined;
   /** When the request came, by the service's clock. */
   since = 0;
   /** What is done for it: ends with the response, and is given up when the client goes before that. @internal */
@@ -88,9 +95,9 @@ export class Outgoing extends ServerResponse<Incoming> {
 
   override emit(event: string | symbol, ...args: unknown[]): boolean {
     const { exchange } = this;
-    if (exchange === undefined) return super.emit(event, ...args);
+    if (exchange === undefined) return emit.call(this, event, ...args);
     try {
-      return super.emit(event, ...args);
+      return emit.call(this, event, ...args);
     } catch (error) {
       exchange.threw(this, error);
       return true;

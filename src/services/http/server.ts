@@ -160,14 +160,14 @@ export class HttpServer implements Exchange {
 
   beforeHead(response: Outgoing): void {
     if (!this.#draining) return;
-    const connection = this.#connections.get(response.req.socket);
-    if (connection?.pending.at(-1) === response) connection.closeAfter(response);
+    const { carrier } = response;
+    if (carrier?.pending.at(-1) === response) carrier.closeAfter(response);
   }
 
   closed(response: Outgoing): void {
     if (response.done) return;
     response.done = true;
-    this.#connections.get(response.req.socket)?.done(response);
+    response.carrier?.done(response);
     if (!response.writableFinished) {
       this.#counters.aborted += 1;
       response.call?.abort(new ClientGoneError());
@@ -244,17 +244,23 @@ export class HttpServer implements Exchange {
   }
 
   #take(request: Incoming, response: Outgoing): void {
-    if (this.#connections.get(request.socket)?.take(response) !== true) {
+    const connection = this.#connections.get(request.socket);
+    if (connection?.take(response) !== true) {
       request.resume();
       return;
     }
+    response.carrier = connection;
     this.#counters.requests += 1;
     response.exchange = this;
     response.since = this.#clock.now();
     Incoming.open(request, response, this.#options.maxBodyBytes);
     if (this.#declaresTooMuch(request)) answerError(response, 413);
     else {
-      const call = new Call({ limitMs: this.#options.deadlineMs, clock: this.#clock });
+      const call = new Call({
+        limitMs: this.#options.deadlineMs,
+        clock: this.#clock,
+        beganAt: response.since,
+      });
       response.call = call;
       const fields = { reqId: requestId(request) };
       surroundings.run({ call, fields }, () => this.#handle(request, response));
@@ -264,7 +270,10 @@ export class HttpServer implements Exchange {
   #handle(request: Incoming, response: Outgoing): void {
     try {
       const result = this.#handler.handle(request, response);
-      if (result instanceof Promise) result.catch((error) => this.threw(response, error));
+      // Fastify gives nothing: it deals with what its handlers reject with.
+      if (result !== undefined && result instanceof Promise) {
+        result.catch((error) => this.threw(response, error));
+      }
     } catch (error) {
       this.threw(response, error);
     }
