@@ -133,6 +133,7 @@ export class Lease implements PostgresClient {
     this.#busy = true;
     return new Promise((resolve, reject) => {
       let answered: (() => void) | undefined;
+      let settled = false;
       const onAbort: AbortListener = (reason) => {
         const answer = Promise.withResolvers<void>();
         answered = answer.resolve;
@@ -144,6 +145,9 @@ export class Lease implements PostgresClient {
           answered();
           return;
         }
+        // pg calls a second time for a query whose values could not be sent.
+        if (settled) return;
+        settled = true;
         call.offAbort(onAbort);
         this.#next();
         if (error) reject(error);
