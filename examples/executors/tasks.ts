@@ -2,10 +2,11 @@ import { closeSync, openSync, readSync } from 'node:fs';
 import { threadId } from 'node:worker_threads';
 import { currentLog } from 'bosun';
 
-/** Blocks its thread, and says which that was. */
-export function block(durationMs: number): number {
+/** Blocks its thread, and says which that was, and from when to when. */
+export function block(durationMs: number) {
+  const from = Date.now();
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, durationMs);
-  return threadId;
+  return { thread: threadId, from, to: Date.now() };
 }
 
 /** The lines of a file, read with blocking calls. */

@@ -1,7 +1,7 @@
 import { type BosunError, DeadlineError, NonErrorThrown, preview } from '../errors.ts';
 import { NoSuchTaskError, TaskDataError, WorkerInitError } from './errors.ts';
 
-/** What was thrown, in a form that survives the copy to another thread or process. @internal */
+/** What was thrown, in a form that survives the copy to another thread or process. */
 export type Thrown =
   | { readonly kind: 'value'; readonly value: unknown }
   | {

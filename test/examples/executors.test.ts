@@ -15,20 +15,23 @@ beforeAll(async () => {
 afterAll(() => daemon[Symbol.asyncDispose]());
 
 test('two functions that block for a second run side by side, and the loop stays free meanwhile', async () => {
+  // Starts the threads, which can take as long on a busy machine.
+  await (await fetch(`${url}/both`)).text();
   let done = false;
   const both = fetch(`${url}/both`).then(async (response) => {
     done = true;
-    return (await response.json()) as { threads: [number, number]; ms: number };
+    return (await response.json()) as { thread: number; from: number; to: number }[];
   });
   let pings = 0;
   while (!done) {
     expect((await fetch(`${url}/ping`)).status).toBe(200);
     pings++;
   }
-  const { threads, ms } = await both;
-  expect(new Set(threads).size).toBe(2);
-  expect(ms).toBeGreaterThanOrEqual(999);
-  expect(ms).toBeLessThan(1_900);
+  const blocked = await both;
+  expect(new Set(blocked.map(({ thread }) => thread)).size).toBe(2);
+  for (const { from, to } of blocked) expect(to - from).toBeGreaterThanOrEqual(999);
+  const [from, to] = [Math.max(...blocked.map((b) => b.from)), Math.min(...blocked.map((b) => b.to))];
+  expect(from).toBeLessThan(to);
   expect(pings).toBeGreaterThan(20);
 });
 
@@ -41,8 +44,12 @@ test('one that never ends goes no faster than it is read, and stops when its rea
   const controller = new AbortController();
   const response = await fetch(`${url}/count`, { signal: controller.signal });
   const body = response.body as ReadableStream<Uint8Array>;
-  const { value } = await body.getReader().read();
-  expect(new TextDecoder().decode(value)).toMatch(/^1\n2\n3\n/);
+  let text = '';
+  for await (const chunk of body.pipeThrough(new TextDecoderStream()).values({ preventCancel: true })) {
+    text += chunk;
+    if (text.length > 6) break;
+  }
+  expect(text).toMatch(/^1\n2\n3\n/);
   controller.abort();
   const line = await daemon.logged(({ msg }) => msg === 'the count has stopped');
   expect(line.service).toBe('executors');
