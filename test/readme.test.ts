@@ -34,7 +34,7 @@ test('every TypeScript and YAML snippet is one of those that are run here', () =
     'products.ts',
     'heartbeat.ts',
     'group.ts',
-    'optional.ts',
+    'calls.ts',
     'embedded.ts',
   ]);
 });
@@ -50,10 +50,23 @@ test('the daemon on the first screen serves', async () => {
   expect(await daemon.exited).toBe(0);
 });
 
-test.each(['heartbeat.ts', 'group.ts', 'optional.ts'])('%s runs until it is told to stop', async (name) => {
+test.each(['heartbeat.ts', 'group.ts'])('%s runs until it is told to stop', async (name) => {
   const child = snippet(name);
   for await (const line of createInterface({ input: child.stdout })) {
     if (line.includes('ready in')) child.kill('SIGTERM');
+  }
+  expect(await child.exited).toBe(0);
+});
+
+test('calls.ts answers from the database, and stops when it is told to', async () => {
+  await using postgres = await startPostgres();
+  const child = snippet('calls.ts', { DATABASE_URL: postgres.url });
+  for await (const line of createInterface({ input: child.stdout })) {
+    const [url] = /http:\/\/127\.0\.0\.1:\d+/.exec(line) ?? [];
+    if (!line.includes('ready in') || url === undefined) continue;
+    const response = await fetch(`${url}/tables`);
+    expect(await response.json()).toContainEqual({ tablename: 'pg_class' });
+    child.kill('SIGTERM');
   }
   expect(await child.exited).toBe(0);
 });
@@ -66,8 +79,9 @@ test('embedded.ts echoes, and ends by itself', async () => {
   expect(await child.exited).toBe(0);
 });
 
-function snippet(name: string) {
+function snippet(name: string, env: Readonly<Record<string, string>> = {}) {
   const child = spawn(process.execPath, ['--conditions=bosun-source', join(folder, name)], {
+    env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const exited = new Promise((resolve) => child.once('exit', (code, signal) => resolve(code ?? signal)));
