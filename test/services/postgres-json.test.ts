@@ -1,17 +1,15 @@
 import { isUtf8 } from 'node:buffer';
 import { EventEmitter } from 'node:events';
-import { type EntrypointOptions, entrypoint, withDeadline } from 'bosun';
-import { PostgresJsonTypeError, PostgresService } from 'bosun/services/postgres';
+import { entrypoint, withDeadline } from 'bosun';
+import { PostgresJsonTypeError, type PostgresService } from 'bosun/services/postgres';
 import fc from 'fast-check';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { RowTap } from '../../src/services/postgres/row-tap.ts';
+import { databaseOf, quiet } from '../support/database.ts';
 import { startPostgres, type TestPostgres, until } from '../support/postgres.ts';
 
-const quiet: EntrypointOptions = { log: { level: 'silent' }, ownsProcess: false };
-
 let server: TestPostgres;
-let names = 0;
 
 beforeAll(async () => {
   server = await startPostgres();
@@ -22,7 +20,7 @@ afterAll(async () => {
 });
 
 const service = (options: { poolSize?: number; url?: string } = {}) =>
-  new PostgresService({ url: server.url, name: `database-${++names}`, poolSize: 1, ...options });
+  databaseOf(server, { poolSize: 1, ...options });
 
 /** What `json` is to give. */
 async function reference(database: PostgresService, text: string, values?: unknown[]): Promise<string> {

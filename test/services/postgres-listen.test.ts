@@ -1,13 +1,11 @@
-import { type EntrypointOptions, entrypoint, type Scope, Service, service, withDeadline } from 'bosun';
+import { entrypoint, type Scope, Service, service, withDeadline } from 'bosun';
 import { type ListenEvent, PostgresService } from 'bosun/services/postgres';
 import { FakeClock, FaultProxy } from 'bosun/testing';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { databaseOf, quiet } from '../support/database.ts';
 import { startPostgres, type TestPostgres, until } from '../support/postgres.ts';
 
-const quiet: EntrypointOptions = { log: { level: 'silent' }, ownsProcess: false };
-
 let server: TestPostgres;
-let names = 0;
 
 beforeAll(async () => {
   server = await startPostgres();
@@ -18,7 +16,7 @@ afterAll(async () => {
 });
 
 const postgres = (options: { url?: string; connectTimeoutMs?: number } = {}) =>
-  new PostgresService({ url: server.url, name: `database-${++names}`, poolSize: 1, ...options });
+  databaseOf(server, { poolSize: 1, ...options });
 
 const throughProxy = (proxy: FaultProxy) => server.url.replace(`:${server.port}/`, `:${proxy.port}/`);
 

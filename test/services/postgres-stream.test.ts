@@ -1,15 +1,13 @@
 import { getEventListeners } from 'node:events';
-import { type EntrypointOptions, entrypoint, withDeadline } from 'bosun';
-import { PostgresService, type StreamOptions } from 'bosun/services/postgres';
+import { entrypoint, withDeadline } from 'bosun';
+import type { PostgresService, StreamOptions } from 'bosun/services/postgres';
 import { FakeClock, FaultProxy } from 'bosun/testing';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { connectionsOf, databaseOf, quiet } from '../support/database.ts';
 import { startPostgres, type TestPostgres, until } from '../support/postgres.ts';
 
-const quiet: EntrypointOptions = { log: { level: 'silent' }, ownsProcess: false };
-
 let server: TestPostgres;
-let names = 0;
 
 beforeAll(async () => {
   server = await startPostgres();
@@ -20,14 +18,7 @@ afterAll(async () => {
 });
 
 const service = (options: { poolSize?: number; url?: string; queryTimeoutMs?: number } = {}) =>
-  new PostgresService({ url: server.url, name: `database-${++names}`, poolSize: 1, ...options });
-
-const pidsOf = async (database: PostgresService) => {
-  const { rows } = await server.query('SELECT pid FROM pg_stat_activity WHERE application_name = $1', [
-    `bosun-${database.name}`,
-  ]);
-  return rows.map(({ pid }) => pid as number);
-};
+  databaseOf(server, { poolSize: 1, ...options });
 
 /** Whether the service's only connection is idle, outside of any transaction. */
 const isIdle = async (database: PostgresService) => {
@@ -90,7 +81,7 @@ describe('stream', () => {
   it('holds its connection, and says who does, until it is left', async () => {
     const database = service();
     await using _daemon = await entrypoint([database], quiet);
-    const before = await pidsOf(database);
+    const before = await connectionsOf(server, database);
     const rows = database.stream(COUNT, [100], { batchRows: 10 });
     await rows.next();
     expect(database.waitingFor()).toEqual([expect.stringMatching(/held for \d+ ms by "SELECT n FROM/)]);
@@ -101,7 +92,7 @@ describe('stream', () => {
     expect(database.waitingFor()).toEqual([expect.stringMatching(/by "export"$/)]);
     await labelled.return();
     expect(await read(database.stream(COUNT, [100]), 3)).toEqual([1, 2, 3]);
-    expect(await pidsOf(database)).toEqual(before);
+    expect(await connectionsOf(server, database)).toEqual(before);
   });
 
   it('gives its connection back when the loop throws', async () => {
@@ -142,7 +133,7 @@ describe('a stream that fails', () => {
     async (_when, query, code, rows) => {
       const database = service();
       await using _daemon = await entrypoint([database], quiet);
-      const before = await pidsOf(database);
+      const before = await connectionsOf(server, database);
       let seen = 0;
       const loop = async () => {
         for await (const _row of database.stream(query, [], { batchRows: 10 })) seen += 1;
@@ -150,7 +141,7 @@ describe('a stream that fails', () => {
       await expect(loop()).rejects.toMatchObject({ code });
       expect(seen).toBe(rows);
       expect((await database.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
-      expect(await pidsOf(database)).toEqual(before);
+      expect(await connectionsOf(server, database)).toEqual(before);
     },
   );
 
@@ -159,7 +150,7 @@ describe('a stream that fails', () => {
     await using _daemon = await entrypoint([database], quiet);
     const rows = database.stream(COUNT, [100], { batchRows: 10 });
     await rows.next();
-    await server.query('SELECT pg_terminate_backend($1)', await pidsOf(database));
+    await server.query('SELECT pg_terminate_backend($1)', await connectionsOf(server, database));
     await expect(read(rows as AsyncIterable<{ n: number }>)).rejects.toThrow();
     await until(async () => (await database.query('SELECT 1').catch(() => undefined)) !== undefined);
     expect(await read(database.stream(COUNT, [2]))).toEqual([1, 2]);
@@ -195,11 +186,11 @@ describe('a stream that fails', () => {
       });
       const database = service();
       await using _daemon = await entrypoint([database], quiet);
-      const before = await pidsOf(database);
+      const before = await connectionsOf(server, database);
       const query = 'SELECT n FROM generate_series(1::int8, 50) AS n';
       await expect(read(database.stream(query, [], { batchRows: 10 }))).rejects.toThrow('not today');
       expect((await database.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
-      expect(await pidsOf(database)).toEqual(before);
+      expect(await connectionsOf(server, database)).toEqual(before);
     });
   });
 
@@ -237,14 +228,14 @@ describe('a stream whose time is up', () => {
   it('while its consumer is busy gives its connection back at once', async () => {
     const database = service();
     await using _daemon = await entrypoint([database], quiet);
-    const before = await pidsOf(database);
+    const before = await connectionsOf(server, database);
     const aborting = new AbortController();
     const rows = database.stream(COUNT, [100], { batchRows: 10, signal: aborting.signal });
     await rows.next();
     aborting.abort(new Error('enough'));
     expect((await database.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
     await expect(rows.next()).rejects.toThrow('enough');
-    expect(await pidsOf(database)).toEqual(before);
+    expect(await connectionsOf(server, database)).toEqual(before);
   });
 
   it('by a signal that has aborted already takes no connection', async () => {
