@@ -1,5 +1,6 @@
 import { type Clock, systemClock } from '../clock.ts';
 import { WorkerQueueFullError, WorkersStoppedError } from './errors.ts';
+import { List } from './list.ts';
 import { RemoteStream } from './stream.ts';
 import { Task, type TaskParts } from './task.ts';
 import { pack, unpack } from './thrown.ts';
@@ -53,7 +54,7 @@ export class Lane implements BackendListener {
   readonly #options: LaneOptions;
   readonly #backend: Backend;
   /** Those that wait or run. */
-  readonly #tasks = new Map<number, Task>();
+  readonly #tasks = new List<Task>();
   /** Those that have been opened and have not ended; the last items may come after their task has ended. */
   readonly #streams = new Map<number, RemoteStream>();
   readonly #idle = Promise.withResolvers<void>();
@@ -92,7 +93,7 @@ export class Lane implements BackendListener {
     const task = new Task(parts, clock.now());
     task.follow((reason) => this.#abort(task, reason));
     if (!task.aborted) {
-      this.#tasks.set(task.id, task);
+      task.place = this.#tasks.push(task);
       this.#backend.run(task).then(
         (result) => this.#onResult(task, result),
         (error) => this.#onError(task, error),
@@ -106,7 +107,7 @@ export class Lane implements BackendListener {
     this.#closed = true;
     if (this.#tasks.size === 0) this.#idle.resolve();
     const onForce = () => {
-      for (const task of this.#tasks.values()) {
+      for (const task of this.#tasks) {
         task.close();
         task.abort(new WorkersStoppedError());
         if (!task.begun) this.#backend.drop(task);
@@ -157,7 +158,9 @@ export class Lane implements BackendListener {
 
   #end(task: Task): void {
     task.close();
-    this.#tasks.delete(task.id);
+    if (task.place === undefined) return;
+    this.#tasks.remove(task.place);
+    task.place = undefined;
     if (task.begun) {
       this.#busy -= 1;
       this.#runMs += this.#options.clock.now() - task.since;
@@ -170,7 +173,7 @@ export class Lane implements BackendListener {
     task.close();
     task.abort(reason);
     this.#streams.delete(task.id);
-    if (!this.#tasks.has(task.id)) return;
+    if (task.place === undefined) return;
     if (!task.begun) {
       this.#backend.drop(task);
       this.#end(task);
@@ -181,8 +184,16 @@ export class Lane implements BackendListener {
     task.grace = systemClock.setTimer(() => this.#backend.kill(task), ABORT_GRACE_MS).unref();
   }
 
+  /** One that runs: these come first. */
+  #find(id: number): Task | undefined {
+    for (const task of this.#tasks) {
+      if (task.id === id) return task;
+    }
+    return undefined;
+  }
+
   #open(id: number): void {
-    const task = this.#tasks.get(id);
+    const task = this.#find(id);
     if (task === undefined || task.aborted) return;
     const stream = new RemoteStream(id, (message) => this.#backend.tell(task, message));
     this.#streams.set(id, stream);

@@ -4,7 +4,7 @@ import { Call, surroundings } from '../call.ts';
 import { toError } from '../errors.ts';
 import { carrying } from './carry.ts';
 import { NoSuchTaskError, TaskDataError, WorkerInitError } from './errors.ts';
-import { taskLogs } from './task-log.ts';
+import { type TaskLog, taskLogs } from './task-log.ts';
 import { pack, unpack } from './thrown.ts';
 import { transferredWith } from './transfer.ts';
 import type { Baggage, FromWorker, LogLine, Request, ToWorker } from './wire.ts';
@@ -53,6 +53,7 @@ export class Runner {
   readonly #modules = new Map<string, Promise<Module>>();
   readonly #functions = new Map<string, TaskFunction>();
   readonly #calls = new Map<number, Call>();
+  #log: TaskLog | undefined;
   readonly #demands = new Map<number, Demand>();
 
   constructor(link: Link) {
@@ -81,38 +82,44 @@ export class Runner {
     if (message.kind === 'abort') this.#calls.get(message.task)?.abort(unpack(message.reason));
   }
 
-  #call(task: TaskFunction, [id, what, logger, level, baggage, ...args]: Request): unknown {
+  #call(task: TaskFunction, request: Request): unknown {
+    const [id, what, logger, level, baggage] = request;
+    this.#enterLog(logger, level);
     const call = baggage?.remainingMs === undefined ? undefined : new Call({ limitMs: baggage.remainingMs });
-    if (call !== undefined) this.#calls.set(id, call);
-    const end = () => {
-      call?.end();
-      this.#calls.delete(id);
-    };
-    const begin = () => {
-      const result = task(...args);
-      return isGenerator(result) || isThenable(result)
-        ? this.#settled(id, what, result, call).finally(end)
-        : result;
-    };
     try {
-      const result = taskLogs.run(
-        { link: this.#link, logger, level },
-        baggage === undefined ? begin : () => surrounded(baggage, call, begin),
-      );
-      if (!(result instanceof Promise)) end();
-      return result;
+      if (baggage === undefined) return this.#given(id, what, task(...request.slice(5)), call);
+      return surrounded(baggage, call, () => this.#given(id, what, task(...request.slice(5)), call));
     } catch (error) {
-      end();
+      call?.end();
       throw pack(error);
     }
   }
 
+  #given(id: number, what: string, result: unknown, call: Call | undefined): unknown {
+    if (isGenerator(result) || isThenable(result)) return this.#settled(id, what, result, call);
+    call?.end();
+    return result;
+  }
+
+  /**
+   * Tasks log where theirs says. Nothing takes that back: the next task enters its own, mostly the same, and a
+   * `run` would copy the whole context twice for each.
+   */
+  #enterLog(logger: number, level: number): void {
+    if (this.#log?.logger !== logger || this.#log.level !== level) this.#log = { link: this.#link, logger, level };
+    if (taskLogs.getStore() !== this.#log) taskLogs.enterWith(this.#log);
+  }
+
   async #settled(id: number, what: string, given: unknown, call: Call | undefined): Promise<unknown> {
+    if (call !== undefined) this.#calls.set(id, call);
     try {
       const result = await given;
       return isGenerator(result) ? await this.#produce(id, what, result, call) : result;
     } catch (error) {
       throw pack(error);
+    } finally {
+      call?.end();
+      this.#calls.delete(id);
     }
   }
 

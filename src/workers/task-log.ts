@@ -9,12 +9,15 @@ import { type LogLevel, logLevels } from './wire.ts';
 /** What `currentLog` gives: pino's methods, as they are called there. */
 export type CurrentLog = Pick<Logger, LogLevel>;
 
-/** How the task that runs on this worker logs. @internal */
-export const taskLogs = new AsyncLocalStorage<{
+/** How a task on this worker logs. @internal */
+export interface TaskLog {
   readonly link: Link;
   readonly logger: number;
   readonly level: number;
-}>();
+}
+
+/** @internal */
+export const taskLogs = new AsyncLocalStorage<TaskLog>();
 
 /** Lines for which there was no room. */
 let dropped = 0;

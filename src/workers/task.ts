@@ -1,6 +1,7 @@
 import type { Transferable } from 'node:worker_threads';
 import { Call, currentCall } from '../call.ts';
 import type { Timer } from '../clock.ts';
+import type { Place } from './list.ts';
 import type { RemoteStream } from './stream.ts';
 import { transferredWithAny } from './transfer.ts';
 import type { Baggage, Request } from './wire.ts';
@@ -27,6 +28,10 @@ export class Task {
   /** Resolves with the result, or with a `RemoteStream`. */
   readonly answer: Promise<unknown>;
   stream: RemoteStream | undefined;
+  /** Its place among the tasks that have not ended. */
+  place: Place<Task> | undefined;
+  /** Its place among those that wait for a thread. */
+  waiting: Place<object> | undefined;
   aborted = false;
   /** Whether a worker has been handed it. */
   begun = false;

@@ -3,6 +3,7 @@ import type { Piscina } from 'piscina';
 import { workerEntry } from './entry.ts';
 import { TaskDataError, WorkerDiedError } from './errors.ts';
 import type { Backend, BackendListener } from './lane.ts';
+import { List, type Place } from './list.ts';
 import type { Task } from './task.ts';
 import type { FromWorker, Request, ToWorker } from './wire.ts';
 
@@ -20,31 +21,40 @@ interface Candidate {
   readonly currentUsage: number;
 }
 
-/** The tasks that wait, as piscina wants them kept; one can be taken out at no cost. */
+/** The tasks that wait, as piscina wants them kept. */
 class Waiting {
-  readonly #tasks = new Map<Task | null | undefined, Queued>();
+  readonly #list = new List<Queued>();
 
   get size(): number {
-    return this.#tasks.size;
+    return this.#list.size;
   }
 
   push(queued: Queued): void {
-    this.#tasks.set(queued[queueOptions], queued);
+    this.#keep(queued, this.#list.push(queued));
+  }
+
+  /** Gives back one that has been shifted, as no thread is free. */
+  unshift(queued: Queued): void {
+    this.#keep(queued, this.#list.unshift(queued));
   }
 
   shift(): Queued | null {
-    const first = this.#tasks.values().next();
-    if (first.done) return null;
-    this.remove(first.value);
-    return first.value;
+    return this.#list.shift() ?? null;
   }
 
   remove(queued: Queued): void {
-    this.drop(queued[queueOptions]);
+    const task = queued[queueOptions];
+    if (task) this.drop(task);
   }
 
-  drop(task: Task | null | undefined): void {
-    this.#tasks.delete(task);
+  drop(task: Task): void {
+    if (task.waiting !== undefined) this.#list.remove(task.waiting);
+    task.waiting = undefined;
+  }
+
+  #keep(queued: Queued, place: Place<Queued>): void {
+    const task = queued[queueOptions];
+    if (task) task.waiting = place;
   }
 }
 
@@ -133,6 +143,7 @@ export class Threads implements Backend {
         // A timer for each task costs more than a thread that waits.
         idleTimeout: Number.POSITIVE_INFINITY,
         recordTiming: false,
+        stricterFIFO: true,
         taskQueue: this.#waiting as never,
         loadBalancer: (task, workers) => this.#assign(task as Queued, workers) as never,
         ...(maxHeapBytes !== undefined && {
