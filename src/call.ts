@@ -99,10 +99,13 @@ export class Call {
     return this.#controller.signal;
   }
 
-  /** Calls the listener when the call is to end: now, if it is already. */
-  onAbort(listener: AbortListener): void {
+  /**
+   * Calls the listener when the call is to end: now, if it is already. Without `timed`, who listens looks at
+   * `aborted` at `dueAt`: one timer of theirs may serve many calls.
+   */
+  onAbort(listener: AbortListener, timed = true): void {
     this.#listen(listener);
-    this.#setTimer();
+    if (timed) this.#setTimer();
   }
 
   offAbort(listener: AbortListener): void {

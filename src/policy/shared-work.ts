@@ -1,6 +1,6 @@
 import { AsyncResource } from 'node:async_hooks';
 import { Call, currentCall, surroundings } from '../call.ts';
-import type { Clock } from '../clock.ts';
+import type { Clock, Timer } from '../clock.ts';
 import type { Counters } from './statistics.ts';
 
 /** What identifies a call or an argument: a primitive value, compared as the keys of a `Map` are. */
@@ -33,7 +33,7 @@ export class Caller<Argument, Result> {
   }
 
   watch(): void {
-    this.call?.onAbort(this.#leave);
+    this.call?.onAbort(this.#leave, !this.#work.times(this.call));
     if (this.#signal?.aborted) this.handleEvent();
     else this.#signal?.addEventListener('abort', this);
   }
@@ -65,6 +65,10 @@ export abstract class SharedWork<Argument, Outcome, Result> {
   #call: Call | undefined;
   #over = false;
   #settledAt = 0;
+  /** One timer for all callers whose time the same clock measures: mostly it is cancelled, and each would cost. */
+  #timer: Timer | undefined;
+  #timerClock: Clock | undefined;
+  #timerDueAt = Number.POSITIVE_INFINITY;
 
   constructor(counters: Counters, clock: Clock) {
     this.#counters = counters;
@@ -93,13 +97,23 @@ export abstract class SharedWork<Argument, Outcome, Result> {
     });
   }
 
+  /** Whether it sees to it that the caller leaves when its call is due. */
+  times({ clock, dueAt }: Call): boolean {
+    this.#timerClock ??= clock;
+    if (clock !== this.#timerClock) return false;
+    if (dueAt < this.#timerDueAt) this.#setTimer(dueAt);
+    return true;
+  }
+
   /** Lets one of the callers go before the end; when it was the last, what was begun is given up. */
   leave(caller: Caller<Argument, Result>, reason: unknown): void {
     if (!this.#release(caller, this.#clock.now())) return;
     this.#counters.cancels++;
     caller.reject(reason);
     this.left(caller);
-    if (this.callers.size > 0 || this.#call === undefined) return;
+    if (this.callers.size > 0) return;
+    this.#clearTimer();
+    if (this.#call === undefined) return;
     this.#call.abort(reason);
     this.#end();
   }
@@ -146,8 +160,30 @@ export abstract class SharedWork<Argument, Outcome, Result> {
   #end(): void {
     if (this.#over) return;
     this.#over = true;
+    this.#clearTimer();
     this.#call?.end();
     this.ended();
+  }
+
+  #setTimer(dueAt: number): void {
+    const clock = this.#timerClock as Clock;
+    this.#timer?.cancel();
+    this.#timerDueAt = dueAt;
+    this.#timer = clock.setTimer(() => this.#onDue(), dueAt - clock.now());
+  }
+
+  #clearTimer(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    this.#timerDueAt = Number.POSITIVE_INFINITY;
+  }
+
+  #onDue(): void {
+    this.#clearTimer();
+    for (const { call } of [...this.callers]) {
+      // Asking makes the overdue leave.
+      if (call !== undefined && !call.aborted) this.times(call);
+    }
   }
 
   #release(caller: Caller<Argument, Result>, now: number): boolean {
