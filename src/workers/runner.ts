@@ -106,7 +106,8 @@ export class Runner {
    * `run` would copy the whole context twice for each.
    */
   #enterLog(logger: number, level: number): void {
-    if (this.#log?.logger !== logger || this.#log.level !== level) this.#log = { link: this.#link, logger, level };
+    if (this.#log?.logger !== logger || this.#log.level !== level)
+      this.#log = { link: this.#link, logger, level };
     if (taskLogs.getStore() !== this.#log) taskLogs.enterWith(this.#log);
   }
 
