@@ -2,7 +2,7 @@
  * What a task on a worker thread costs beside bare piscina, and that the main thread stays free meanwhile;
  * results in results/workers.md.
  *
- *     node --conditions=bosun-source --expose-gc bench/workers.ts
+ *     node --conditions=bosun-source bench/workers.ts
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
@@ -46,14 +46,17 @@ async function load(call: Call, inFlight: number): Promise<Figure> {
   };
 }
 
-/** The rounds go through the contenders in turn, every other one the other way round; the first is for warmth. */
+/**
+ * The rounds go through the contenders in turn, every other one the other way round; the first is for warmth. No
+ * collection is forced between them: with no task under way it would throw away the optimised code of both, and
+ * a slice would mostly tell how long that takes to come back.
+ */
 async function compare(bare: Call, ours: Call, inFlight: number): Promise<string[]> {
   const figures: Record<'bare' | 'ours', Figure>[] = [];
   for (let round = 0; round <= ROUNDS; round++) {
     const figure: Partial<Record<'bare' | 'ours', Figure>> = {};
     const order = round % 2 === 0 ? (['bare', 'ours'] as const) : (['ours', 'bare'] as const);
     for (const name of order) {
-      globalThis.gc?.();
       figure[name] = await load(name === 'bare' ? bare : ours, inFlight);
     }
     if (round > 0) figures.push(figure as Required<typeof figure>);

@@ -14,6 +14,15 @@ export const limitMs = () =>
 export const byteCount = (): z.ZodType<number, number> =>
   z.custom<number>(isAmount, 'must be a number of bytes of at least 0 (or Infinity)');
 
+/** A count of at least `min`, `Infinity` included. In config files also `infinity`. */
+export const countOrInfinity = (min = 1): z.ZodType<number, number> =>
+  z
+    .custom<number>(
+      (value) => value === Number.POSITIVE_INFINITY || (Number.isInteger(value) && (value as number) >= min),
+      `must be an integer of at least ${min} (or Infinity)`,
+    )
+    .meta({ anyOf: [{ type: 'integer', minimum: min }, { const: 'infinity' }] });
+
 const isAmount = (value: unknown) => typeof value === 'number' && value >= 0;
 
 const secrets = new WeakSet<z.core.$ZodType>();

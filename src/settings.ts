@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { z } from 'zod';
 import { logSchema } from './logging/options.ts';
-import { byteCount, durationMs } from './options.ts';
+import { byteCount, countOrInfinity, durationMs } from './options.ts';
 import { supervisionShape } from './supervisor/restart-policy.ts';
 
 const MIN_HEAP_BYTES = 16 * 2 ** 20;
@@ -25,8 +25,8 @@ export const settingsSchema = z.strictObject({
         .min(1)
         .optional()
         .transform((processes) => processes ?? availableParallelism()),
-      /** Tasks that may wait for a thread, and for a process; more are refused. 0: none waits. */
-      maxQueued: z.int().min(0).default(10_000),
+      /** Tasks that may wait for a thread, and for a process; more are refused. 0: none waits; `Infinity`: any number. */
+      maxQueued: countOrInfinity(0).default(10_000),
       /** How large the old generation of a worker's heap may grow. Default: V8's own limit. */
       maxHeapBytes: byteCount()
         .refine((bytes) => bytes >= MIN_HEAP_BYTES, 'must be at least 16 MiB: V8 ends the process below that')

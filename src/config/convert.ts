@@ -166,7 +166,11 @@ export class Conversion {
     const { value, reread } = node;
     if (typeof value !== 'string') return value;
     const takesText = schema instanceof z.ZodType && schema.safeParse(value).success;
-    if (unit === undefined) return takesText || reread === undefined ? value : reread;
+    if (unit === undefined) {
+      if (takesText) return value;
+      const unlimited = value === 'infinity' && z.safeParse(schema, Number.POSITIVE_INFINITY).success;
+      return unlimited ? Number.POSITIVE_INFINITY : reread === undefined ? value : reread;
+    }
     const amount = unit.parse(value);
     if (amount === undefined && !takesText) {
       if (!this.#problems.covers(path)) {
@@ -241,7 +245,8 @@ function inWordsOfConfig(rule: string, unit: Unit | undefined): string {
   if (unit === undefined) {
     return rule
       .replaceAll('must be an object', 'must be a map')
-      .replaceAll('must be an array', 'must be a list');
+      .replaceAll('must be an array', 'must be a list')
+      .replaceAll('(or Infinity)', '(or infinity)');
   }
   return rule
     .replace(/must be a number of (?:milliseconds|bytes) of at least 0 \(or Infinity\)/, unit.rule)

@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import { type Clock, systemClock } from '../clock.ts';
-import { parseOptions } from '../options.ts';
+import { countOrInfinity, parseOptions } from '../options.ts';
 import { Batch, type BatchFunction, type Batching, type By } from './batch.ts';
 import { AggregateMissingError } from './errors.ts';
-import { countOrInfinity, policyShape } from './options.ts';
+import { policyShape } from './options.ts';
 import type { PolicyOptions } from './policy.ts';
 import { type PolicyKey, perThis } from './shared-work.ts';
 import { type Counters, countersFor } from './statistics.ts';

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Call } from '../call.ts';
-import { parseOptions } from '../options.ts';
+import { countOrInfinity, parseOptions } from '../options.ts';
 import { BulkheadFullError } from './errors.ts';
 import { attemptIn, makePolicy } from './make-policy.ts';
 import { policyShape } from './options.ts';
@@ -22,13 +22,10 @@ export interface Bulkhead extends Policy {
   readonly queued: number;
 }
 
-const isQueueLength = (value: unknown) =>
-  value === Number.POSITIVE_INFINITY || (Number.isInteger(value) && (value as number) >= 0);
-
 const schema = z.strictObject({
   ...policyShape,
   maxConcurrent: z.int().min(1),
-  maxQueued: z.custom<number>(isQueueLength, 'must be an integer of at least 0 (or Infinity)').default(0),
+  maxQueued: countOrInfinity(0).default(0),
 });
 
 /**

@@ -6,13 +6,6 @@ import { limitMs } from '../options.ts';
 export const callable = <Type>(): z.ZodType<Type, Type> =>
   z.custom<Type>((value) => typeof value === 'function', 'must be a function');
 
-/** A count of at least 1, `Infinity` included. */
-export const countOrInfinity = (): z.ZodType<number, number> =>
-  z.custom<number>(
-    (value) => value === Number.POSITIVE_INFINITY || (Number.isInteger(value) && (value as number) >= 1),
-    'must be an integer of at least 1 (or Infinity)',
-  );
-
 /** A time over which something is counted. */
 export const windowMs = () => limitMs().refine(Number.isFinite, 'must be finite');
 

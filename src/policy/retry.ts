@@ -1,6 +1,5 @@
 import { z } from 'zod';
-import { parseOptions } from '../options.ts';
-import { countOrInfinity } from './options.ts';
+import { countOrInfinity, parseOptions } from '../options.ts';
 import { checkPauses } from './pauses.ts';
 import type { Policy } from './policy.ts';
 import { type RetryOptions, repeating, repeatShape } from './repeat.ts';

@@ -146,8 +146,10 @@ export class Lane implements BackendListener {
     if (!task.aborted) {
       this.#failed += 1;
       if (error instanceof Error) {
+        // What has come of a stream until then is still taken in.
+        const explained = this.#backend.explain(error, task);
         this.#streams.delete(task.id);
-        task.fail(this.#backend.explain(error, task));
+        task.fail(explained);
       } else if (task.stream === undefined) {
         task.fail(unpack(error as never));
       }
@@ -158,6 +160,7 @@ export class Lane implements BackendListener {
 
   #end(task: Task): void {
     task.close();
+    // One that was dropped has ended already.
     if (task.place === undefined) return;
     this.#tasks.remove(task.place);
     task.place = undefined;

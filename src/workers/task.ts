@@ -35,8 +35,8 @@ export class Task {
   aborted = false;
   /** Whether a worker has been handed it. */
   begun = false;
-  /** The thread that was handed it. */
-  thread: { readonly id: number } | undefined;
+  /** The thread that was handed it; -1: none. */
+  thread = -1;
   /** Ends its worker, when it has been aborted and goes on. */
   grace: Timer | undefined;
   /** When it began to wait, then to run. */

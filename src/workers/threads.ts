@@ -105,6 +105,9 @@ export class Threads implements Backend {
     // What piscina says of the tasks of a pool that is destroyed.
     if (error.message === 'Terminating worker thread') return diedOf(this.#idleDeath ?? error);
     this.deaths += 1;
+    // What it has said before comes first.
+    const connection = this.#connections.get(task.thread);
+    if (connection !== undefined) this.#drain(connection);
     this.#replace();
     // piscina's thread does not survive a result that it cannot send.
     const unsent = error.stack?.startsWith('DataCloneError') === true;
@@ -112,22 +115,16 @@ export class Threads implements Backend {
   }
 
   tell(task: Task, message: ToWorker): void {
-    this.#connections.get(task.thread?.id ?? -1)?.port.postMessage(message);
+    this.#connections.get(task.thread)?.port.postMessage(message);
   }
 
   kill(task: Task): void {
-    const worker = this.#pool?.threads.find(({ threadId }) => threadId === task.thread?.id);
+    const worker = this.#pool?.threads.find(({ threadId }) => threadId === task.thread);
     void worker?.terminate().then(() => this.#replace());
   }
 
   async close(): Promise<void> {
-    for (const { port, read } of this.#connections.values()) {
-      for (;;) {
-        const left = receiveMessageOnPort(port);
-        if (left === undefined) break;
-        this.#receive(left.message, read);
-      }
-    }
+    for (const connection of this.#connections.values()) this.#drain(connection);
     const pool = await this.#opening;
     await pool?.destroy();
   }
@@ -169,7 +166,7 @@ export class Threads implements Backend {
       if (worker.currentUsage > 0) continue;
       const task = queued[queueOptions];
       if (task) {
-        task.thread = worker;
+        task.thread = worker.id;
         this.#options.listener.onBegin(task);
       }
       return worker;
@@ -183,6 +180,15 @@ export class Threads implements Backend {
     port.on('message', (message: FromWorker) => this.#receive(message, read));
     port.on('close', () => this.#connections.delete(thread));
     port.unref();
+  }
+
+  /** Takes what waits to be read. */
+  #drain({ port, read }: Connection): void {
+    for (;;) {
+      const left = receiveMessageOnPort(port);
+      if (left === undefined) return;
+      this.#receive(left.message, read);
+    }
   }
 
   #receive(message: FromWorker, read: Int32Array): void {

@@ -17,7 +17,7 @@ const { default: Ajv } = requireFromFastify('ajv/dist/2020') as {
 
 const good = `
 log: { level: info, buffer: 64MiB, redact: [a.b] }
-workers: { threads: "\${N:-2}" }
+workers: { threads: "\${N:-2}", maxQueued: infinity }
 shutdown: { timeout: 1h30m, delay: 250 }
 intensity: { maxFailures: 3, window: infinity }
 services:
@@ -50,6 +50,7 @@ describe('the JSON schema of a config', () => {
     ['a bad level', 'log: { level: loud }', {}],
     ['a bad duration', 'shutdown: { timeout: soon }', {}],
     ['a bad size', 'log: { buffer: 5 apples }', {}],
+    ['a bad count', 'workers: { maxQueued: -1 }', {}],
     ['the name in code', 'shutdown: { timeoutMs: 5 }', {}],
   ])('refuses %s', async (_what, line) => {
     const { valid } = await validator();

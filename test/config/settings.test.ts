@@ -46,6 +46,13 @@ it('a bad value names the variable or the flag, with those of the file', async (
 
 it.each([
   ['workers.threads', 'BOSUN_WORKERS', '2', 'workers: { threads: 2 }', { workers: { threads: 2 } }],
+  [
+    'workers.maxQueued',
+    'BOSUN_WORKERS_MAX_QUEUED',
+    'infinity',
+    'workers: { maxQueued: infinity }',
+    { workers: { maxQueued: Number.POSITIVE_INFINITY } },
+  ],
   ['debug', 'BOSUN_DEBUG', 'true', 'debug: true', { debug: true }],
   ['log.level', 'BOSUN_LOG_LEVEL', 'debug', 'log: { level: debug }', { log: { level: 'debug' } }],
   ['log.format', 'BOSUN_LOG_FORMAT', 'plain', 'log: { format: plain }', { log: { format: 'plain' } }],

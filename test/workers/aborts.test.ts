@@ -175,6 +175,29 @@ describe.each<Isolation>(['thread', 'process'])('the queue of the workers, %s', 
     expect(await one).toBe(3);
   });
 
+  test('may be without limit', async () => {
+    await using pool = new TestPool({ threads: 1, processes: 1, maxQueued: Number.POSITIVE_INFINITY });
+    const tasks = pool.module<Fixture>(tasksFile, { isolation });
+    const numbers = Array.from({ length: 300 }, (_, i) => i);
+    expect(await Promise.all(numbers.map((i) => tasks.add(i, 1)))).toEqual(numbers.map((i) => i + 1));
+  });
+
+  test('is first come, first served, also where one of them is dropped', async () => {
+    await using pool = new TestPool({ threads: 1, processes: 1 });
+    const tasks = pool.module<Fixture>(tasksFile, { isolation });
+    await tasks.nothing();
+    const controller = new AbortController();
+    const { add } = tasks.with({ signal: controller.signal });
+    const ended: number[] = [];
+    const all = Array.from({ length: 20 }, async (_, i) => {
+      await (i % 4 === 2 ? add(i, 0) : tasks.add(i, 0));
+      ended.push(i);
+    });
+    controller.abort();
+    await Promise.allSettled(all);
+    expect(ended).toEqual([0, 1, 3, 4, 5, 7, 8, 9, 11, 12, 13, 15, 16, 17, 19]);
+  });
+
   test('is drained by a close, which refuses what comes after', async () => {
     await using pool = new TestPool({ threads: 1, processes: 1 });
     const tasks = pool.module<Fixture>(tasksFile, { isolation });
