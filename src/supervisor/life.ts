@@ -170,7 +170,10 @@ export class Life {
   }
 
   async #startChild(child: Child, signal: AbortSignal): Promise<void> {
-    await this.#atRest(this.#lanesBefore(child), signal);
+    const lanes = this.#lanesBefore(child);
+    // Nothing comes between the last look and the start: what it needs could begin to stop.
+    while (lanes.some((lane) => lane.busy)) await this.#atRest(lanes, signal);
+    signal.throwIfAborted();
     await child.start(this.host, signal, (end) => this.#onEnd(child, end));
   }
 
