@@ -1,6 +1,8 @@
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
@@ -303,7 +305,17 @@ describe('the catalogue on the embedded Postgres', () => {
 
     await using second = await startDaemon(config, { cwd, env: freePorts });
     expect(loaded(second)).toBe(0);
-    expect((await fetch(`${second.address('api')}/product/1`)).status).toBe(200);
+    const product = () => fetch(`${second.address('api')}/product/1`);
+    expect((await product()).status).toBe(200);
+
+    // Its server dies: until both are back, the API says when to come again.
+    const [pid] = (await readFile(join(cwd, '.bosun/postgres/cluster/postmaster.pid'), 'utf8')).split('\n');
+    process.kill(Number(pid), 'SIGKILL');
+    await second.logged(({ service, msg }) => service === 'database' && msg.startsWith('restarting in'));
+    for (let answer = await product(); answer.status !== 200; answer = await product()) {
+      expect(answer.status).toBe(503);
+      expect(answer.headers.get('retry-after')).toBe('1');
+    }
     second.kill('SIGTERM');
     expect(await second.exited).toBe(0);
   }, 60_000);

@@ -59,7 +59,10 @@ describe('the pool', () => {
     }
     await until(async () => (await connectionsOf(database)).length === 0);
     expect(await database.health()).toEqual({ ok: false, detail: 'not running' });
-    await expect(database.query('SELECT 1')).rejects.toMatchObject({ code: 'ERR_POSTGRES_NOT_RUNNING' });
+    await expect(database.query('SELECT 1')).rejects.toMatchObject({
+      code: 'ERR_POSTGRES_NOT_RUNNING',
+      retryAfterMs: 1_000,
+    });
   });
 
   it('can be started again after a restart', async () => {

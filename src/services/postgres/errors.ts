@@ -17,6 +17,8 @@ export class PostgresConnectError extends BosunError {
 export class PostgresNotRunningError extends BosunError {
   readonly code = 'ERR_POSTGRES_NOT_RUNNING';
   readonly service: string;
+  /** A guess: it may be about to be started again. */
+  readonly retryAfterMs = 1_000;
 
   constructor(service: string) {
     super(`postgres service "${service}" is not running`);
