@@ -261,7 +261,7 @@ describe('a client on loan', () => {
 });
 
 describe('over TLS', () => {
-  it('is cancelled over TLS as well', async () => {
+  it('a query is cancelled over TLS as well, and rows come as JSON, in a stream and as notifications', async () => {
     await using folder = await temporaryFolder();
     await using secure = await startPostgres();
     const { certFile, keyFile } = await makeCertificate(folder.path);
@@ -292,6 +292,17 @@ describe('over TLS', () => {
     expect(await slow).toBe('enough');
     await until(async () => (await runningOf(secure, database, SLOW)).length === 0);
     expect(await pidOf(database)).toBe(pid);
+
+    const rows = 'SELECT n, repeat(chr(128512), n % 50) AS text FROM generate_series(1, 5000) AS n';
+    const expected = (await database.query(rows)).rows;
+    expect((await database.json(rows)).toString()).toBe(JSON.stringify(expected));
+    const streamed: unknown[] = [];
+    for await (const row of database.stream(rows, [], { batchRows: 700 })) streamed.push(row);
+    expect(streamed).toEqual(expected);
+    const heard = Promise.withResolvers<unknown>();
+    await using _subscription = await database.listen('secure', heard.resolve);
+    await secure.query("NOTIFY secure, 'hello'");
+    expect(await heard.promise).toMatchObject({ kind: 'notification', payload: 'hello' });
   });
 });
 
