@@ -18,6 +18,9 @@ await using single = await startPeer('Bosun, each its own query', 'json.ts', env
 await using cachedFastify = await startPeer('Fastify, a cached body', 'cached.ts', env, ['Fastify']);
 await using cachedBare = await startPeer('node:http, a cached body', 'cached.ts', env, ['node:http']);
 
+await using constantFastify = await startPeer('Fastify, no database', 'constant.ts', {}, ['fastify']);
+await using constantBosun = await startPeer('Bosun http, no database', 'constant.ts', {}, ['bosun']);
+
 const sections: string[] = [];
 
 const brands = [fastify, catalogue, single, cachedFastify, cachedBare];
@@ -36,7 +39,7 @@ for (const connections of CONNECTIONS) {
   );
 }
 
-const products = [fastify, catalogue];
+const products = [fastify, catalogue, constantFastify, constantBosun];
 for (const peer of products) {
   const { status } = await fetch(`http://127.0.0.1:${peer.port}/products/${PRODUCTS}`);
   if (status !== 200) throw new Error(`${peer.name} has no product ${PRODUCTS}`);
@@ -54,6 +57,6 @@ for (const connections of CONNECTIONS) {
 
 report('reads', 'Reads', [
   `${description}.`,
-  `The API of the reference daemon, whose reads are always fresh, against Fastify on pg with the same named statement and a pool of 6, and against a body that is never read again. ${ROUNDS} rounds of ${SLICE_SECONDS} s (wrk) per server, in turn; ratios are taken round by round. Median [range].`,
+  `The API of the reference daemon, whose reads are always fresh, against Fastify on pg with the same named statement and a pool of 6, and against what needs no database: a body that is never read again, a product that is made up. ${ROUNDS} rounds of ${SLICE_SECONDS} s (wrk) per server, in turn; ratios are taken round by round. Median [range].`,
   ...sections,
 ]);
