@@ -17,6 +17,7 @@ import {
   type EntrypointEvent,
   EventHub,
   type EventOf,
+  type ObservationEvent,
   type ServiceEvent,
 } from './events.ts';
 import type { Logging } from './logging/logging.ts';
@@ -25,7 +26,7 @@ import { parseOptions } from './options.ts';
 import { ownProcess, type ProcessOwner, type StopSignal } from './process-guard.ts';
 import type { Logger, Service } from './service.ts';
 import { exitCodes, logLevelOf, type Outcome, settingsSchema } from './settings.ts';
-import type { Host, ServiceInfo } from './supervisor/host.ts';
+import type { Control, Host, Phase, ServiceInfo } from './supervisor/host.ts';
 import { FORCED_GRACE_MS, Run } from './supervisor/run.ts';
 import { Supervisor } from './supervisor/supervisor.ts';
 import { checkDependencies, checkNames, held, restartClosure, subtree } from './supervisor/tree.ts';
@@ -104,6 +105,7 @@ export class Entrypoint implements AsyncDisposable {
   readonly #errors: Error[] = [];
   /** What went wrong in the shutdown, or in the roll-back of the start. */
   readonly #stopErrors: Error[] = [];
+  readonly #atEnd: (() => unknown)[] = [];
   #logging: Logging | undefined;
   #ownership: Disposable | undefined;
   /** The run of the root, once it has started. */
@@ -112,7 +114,7 @@ export class Entrypoint implements AsyncDisposable {
   #starting: Promise<void> | undefined;
   #started: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
-  #phase: 'starting' | 'ready' | 'stopping' | 'closed' = 'starting';
+  #phase: Phase = 'starting';
   #signals = 0;
   #failed = false;
 
@@ -315,6 +317,7 @@ export class Entrypoint implements AsyncDisposable {
     await this.#workers.close(this.#force.signal).catch((error) => this.#stopErrors.push(toError(error)));
     this.#context.close(reason);
     await this.#tryHook('postStop');
+    for (const cleanUp of this.#atEnd) await this.#end(cleanUp);
     this.#errors.push(...this.#stopErrors);
     const exitCode = this.#exitCode();
     const durationMs = this.#clock.now() - begun;
@@ -322,6 +325,14 @@ export class Entrypoint implements AsyncDisposable {
     await this.#logging?.close();
     this.#finish(exitCode);
     if (this.#stopErrors.length > 0) throw new ShutdownError(this.#stopErrors);
+  }
+
+  async #end(cleanUp: () => unknown): Promise<void> {
+    try {
+      await cleanUp();
+    } catch (thrown) {
+      this.#stopErrors.push(toError(thrown));
+    }
   }
 
   #finish(exitCode: number): void {
@@ -382,7 +393,7 @@ export class Entrypoint implements AsyncDisposable {
     }
   }
 
-  #emit(event: ServiceEvent | EntrypointEvent): void {
+  #emit(event: ServiceEvent | EntrypointEvent | ObservationEvent): void {
     this.#events.emit({ ...event, at: this.#clock.now() });
   }
 
@@ -407,6 +418,25 @@ export class Entrypoint implements AsyncDisposable {
         this.#emit(event);
       },
       restarted: (services) => void this.#restartDependents(services),
+      control: this.#control(this.#logging as Logging),
+    };
+  }
+
+  #control(logging: Logging): Control {
+    const daemon = this;
+    return {
+      get phase() {
+        return daemon.#phase;
+      },
+      get logDropped() {
+        return logging.dropped;
+      },
+      services: () => this.services,
+      restart: (name) => this.#inContext(() => this.restart(name)),
+      reload: () => this.#inContext(() => this.#reload()),
+      on: (listener) => this.#events.on(listener),
+      tapLog: (listener) => logging.tap(listener),
+      atEnd: (cleanUp) => this.#atEnd.push(cleanUp),
     };
   }
 
@@ -432,6 +462,17 @@ export class Entrypoint implements AsyncDisposable {
     throw new UnknownServiceError(name, nearest(name, names));
   }
 
+  /** @throws what the hook throws; it has been logged. */
+  async #reload(): Promise<void> {
+    this.#emit({ type: 'entrypoint-reload-requested' });
+    try {
+      await this.#hooks.reload?.(this);
+    } catch (thrown) {
+      this.#emit({ type: 'hook-failed', hook: 'reload', error: toError(thrown) });
+      throw thrown;
+    }
+  }
+
   #processOwner(): ProcessOwner {
     return {
       onStopSignal: (signal) => {
@@ -440,16 +481,7 @@ export class Entrypoint implements AsyncDisposable {
         else if (this.#signals === 2) this.abort(`second ${signal}`).catch(() => {});
         else this.#finish(128 + signalNumbers[signal]);
       },
-      onReloadSignal: () => {
-        this.#emit({ type: 'entrypoint-reload-requested' });
-        void (async () => {
-          try {
-            await this.#hooks.reload?.(this);
-          } catch (thrown) {
-            this.#emit({ type: 'hook-failed', hook: 'reload', error: toError(thrown) });
-          }
-        })();
-      },
+      onReloadSignal: () => void this.#reload().catch(() => {}),
       onStrayError: (kind, error) => this.#fail(new StrayError(kind, error)),
     };
   }

@@ -1,3 +1,4 @@
+import type { LeakSuspicion, MemoryReport, ProfileReport, Stall } from './observe/reports.ts';
 import type { StopReason } from './service.ts';
 
 /** What happens to a service; `service` is its name, durations are milliseconds. */
@@ -66,8 +67,21 @@ export type EntrypointEvent =
     }
   | { readonly type: 'hook-failed'; readonly hook: string; readonly error: Error };
 
+/** What the services that watch the process have seen; each logs it itself. */
+export type ObservationEvent =
+  | { readonly type: 'loop-stalled'; readonly stall: Stall }
+  | { readonly type: 'memory-reported'; readonly report: MemoryReport }
+  | { readonly type: 'leak-suspected'; readonly suspicion: LeakSuspicion }
+  | { readonly type: 'profile-taken'; readonly report: ProfileReport }
+  | {
+      readonly type: 'heap-snapshot-taken';
+      readonly path: string;
+      readonly bytes: number;
+      readonly durationMs: number;
+    };
+
 /** Everything that the entrypoint emits. `at` is the clock's milliseconds since the epoch. */
-export type BosunEvent = (ServiceEvent | EntrypointEvent) & { readonly at: number };
+export type BosunEvent = (ServiceEvent | EntrypointEvent | ObservationEvent) & { readonly at: number };
 
 /** The event of one type. */
 export type EventOf<Type extends BosunEvent['type']> = Extract<BosunEvent, { readonly type: Type }>;

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type { Clock } from './clock.ts';
 import type { Context } from './context.ts';
 import { IllegalTransitionError } from './errors.ts';
+import type { Metric } from './metrics.ts';
 import { durationMs, parseOptions } from './options.ts';
 import type { Workers } from './workers/workers.ts';
 
@@ -223,6 +224,14 @@ export abstract class Service {
   /** Whether the service can do its work right now. */
   health(): Health | Promise<Health> {
     return { ok: true };
+  }
+
+  /**
+   * What the service has measured; asked for whenever the metrics are read, so it must only copy what has been
+   * counted already. A `service` label is added to each sample.
+   */
+  metrics(): readonly Metric[] {
+    return [];
   }
 
   /** What the service waits for in `start`, or what keeps it from stopping; shown when a timeout passes. */

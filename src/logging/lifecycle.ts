@@ -93,6 +93,12 @@ export function logEvent(log: Logger, event: BosunEvent): void {
     case 'hook-failed':
       log.error({ err: event.error, hook: event.hook }, `the ${event.hook} hook failed`);
       break;
+    case 'loop-stalled':
+    case 'memory-reported':
+    case 'leak-suspected':
+    case 'profile-taken':
+    case 'heap-snapshot-taken':
+      break;
     default:
       event satisfies never;
   }

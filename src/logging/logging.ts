@@ -15,6 +15,8 @@ export interface Logging {
   readonly logger: Logger;
   /** How many lines have been dropped so far, for want of room or of a reader. */
   readonly dropped: number;
+  /** Calls `listener` with every line, as JSON and without its secrets. Returns the way to end that. */
+  tap(listener: (line: string) => void): () => void;
   /** Waits until all that waits is written, at most `flushTimeoutMs`. Never rejects. */
   flush(): Promise<void>;
   /**
@@ -47,8 +49,14 @@ export function createLogging(options: LogOptions, target: LogTarget = {}): Logg
       logger[level]({ dropped }, `${dropped} log lines dropped`);
     },
   });
+  const taps = new Set<(line: string) => void>();
   const stream = {
-    write: (line: string) => sink.write(line),
+    write(line: string) {
+      sink.write(line);
+      if (taps.size === 0) return;
+      const clean = redactLine(line);
+      for (const tap of taps) tap(clean);
+    },
     // What pino's `logger.flush(callback)` calls.
     flush: (done: () => void) => void sink.flush().then(done),
   };
@@ -67,6 +75,11 @@ export function createLogging(options: LogOptions, target: LogTarget = {}): Logg
     logger,
     get dropped() {
       return sink.dropped;
+    },
+    tap(listener) {
+      const entry = (line: string) => listener(line);
+      taps.add(entry);
+      return () => void taps.delete(entry);
     },
     flush: () => sink.flush(),
     close: () => sink.close(),

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts';
 import type { ContextStore } from '../context.ts';
-import type { EntrypointEvent, ServiceEvent } from '../events.ts';
+import type { BosunEvent, EntrypointEvent, ObservationEvent, ServiceEvent } from '../events.ts';
 import type { Logger, Service, ServiceState } from '../service.ts';
 import type { WorkerPool } from '../workers/pool.ts';
 
@@ -14,11 +14,37 @@ export interface Host {
   /** A number in [0, 1), for jitter. */
   random(): number;
   loggerFor(service: string): Logger;
-  emit(event: ServiceEvent | EntrypointEvent): void;
+  emit(event: ServiceEvent | EntrypointEvent | ObservationEvent): void;
   /** Aborts when every stop under way has to end now: a second signal, or a budget is spent. */
   readonly force: AbortSignal;
   /** These services have been restarted, together, and are running again. */
   restarted(services: ReadonlySet<Service>): void;
+  readonly control: Control;
+}
+
+/** How far the entrypoint has come. */
+export type Phase = 'starting' | 'ready' | 'stopping' | 'closed';
+
+/** The entrypoint, for the services that show and operate the daemon from outside. @internal */
+export interface Control {
+  readonly phase: Phase;
+  /** Lines of the log that were dropped so far. */
+  readonly logDropped: number;
+  /** As `Entrypoint.services`. */
+  services(): ServiceInfo[];
+  /** As `Entrypoint.restart`; in a context of its own, whoever asks. */
+  restart(name: string): Promise<void>;
+  /** Does what SIGHUP does. @throws what the reload hook throws; that is logged, too. */
+  reload(): Promise<void>;
+  /** Calls `listener` for every event. Returns the way to end that. */
+  on(listener: (event: BosunEvent) => void): () => void;
+  /** Calls `listener` with every line of the log, as JSON and without its secrets. Returns the way to end that. */
+  tapLog(listener: (line: string) => void): () => void;
+  /**
+   * Calls `cleanUp` when all services have stopped, before the last line of the log: for what is to be seen until
+   * then. It is awaited; what it throws counts as a failed stop.
+   */
+  atEnd(cleanUp: () => unknown): void;
 }
 
 /** A copy of what is known of one service. */
