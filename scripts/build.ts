@@ -20,6 +20,7 @@ await build({
     'src/cli/main.ts',
     'src/workers/thread.ts',
     'src/workers/child.ts',
+    'src/control/thread/main.ts',
     ...globSync('src/services/*.ts', { cwd: root }),
   ],
   outdir: 'dist',

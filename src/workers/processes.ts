@@ -1,6 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { toError } from '../errors.ts';
-import { workerEntry } from './entry.ts';
+import { workerEntry } from '../worker-entry.ts';
 import { TaskDataError, WorkerDiedError } from './errors.ts';
 import type { Backend, BackendListener } from './lane.ts';
 import type { Task } from './task.ts';
@@ -41,7 +41,7 @@ class Worker {
   constructor({ maxHeapBytes, listener }: ProcessesOptions, onIdle: () => void) {
     const heap =
       maxHeapBytes === undefined ? [] : [`--max-old-space-size=${Math.ceil(maxHeapBytes / BYTES_PER_MIB)}`];
-    this.child = fork(workerEntry('child'), [], {
+    this.child = fork(workerEntry('workers/child'), [], {
       serialization: 'advanced',
       // The daemon's debugger has its port.
       execArgv: [...process.execArgv.filter((flag) => !flag.startsWith('--inspect')), ...heap],

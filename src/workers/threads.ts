@@ -1,6 +1,6 @@
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import type { Piscina } from 'piscina';
-import { workerEntry } from './entry.ts';
+import { workerEntry } from '../worker-entry.ts';
 import { TaskDataError, WorkerDiedError } from './errors.ts';
 import type { Backend, BackendListener } from './lane.ts';
 import { List, type Place } from './list.ts';
@@ -133,7 +133,7 @@ export class Threads implements Backend {
     this.#opening ??= import('piscina').then(({ Piscina }) => {
       const { threads, maxHeapBytes } = this.#options;
       const pool = new Piscina({
-        filename: workerEntry('thread'),
+        filename: workerEntry('workers/thread'),
         name: 'run',
         minThreads: 0,
         maxThreads: threads,

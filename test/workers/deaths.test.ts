@@ -1,10 +1,10 @@
 import { fileURLToPath } from 'node:url';
 import { type Tasks, WorkerDiedError } from 'bosun';
 import { describe, expect, test, vi } from 'vitest';
-import { workerEntry } from '../../src/workers/entry.ts';
+import { workerEntry } from '../../src/worker-entry.ts';
 import { drained, Gate, TestPool, tasksFile } from './support.ts';
 
-vi.mock('../../src/workers/entry.ts', { spy: true });
+vi.mock('../../src/worker-entry.ts', { spy: true });
 
 type Fixture = typeof import('./fixtures/tasks.ts');
 type FixtureTasks = Tasks<Fixture>;

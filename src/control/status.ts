@@ -1,0 +1,49 @@
+import type { BosunEvent } from '../events.ts';
+import type { Control, ServiceInfo } from '../supervisor/host.ts';
+import type { DaemonStatus, ErrorInfo, PlainEvent, ServiceStatus } from './protocol.ts';
+
+/** Makes copies of the daemon's state and events that can be sent to another thread. */
+export class StatusWriter {
+  readonly #control: Control;
+  /** When a service's last error came. */
+  readonly #errorsAt = new Map<string, number>();
+
+  constructor(control: Control) {
+    this.#control = control;
+  }
+
+  status(): DaemonStatus {
+    return {
+      phase: this.#control.phase,
+      services: this.#control.services().map((info) => this.#service(info)),
+    };
+  }
+
+  event(event: BosunEvent): PlainEvent {
+    if ('service' in event && 'error' in event) this.#errorsAt.set(event.service, event.at);
+    const plain = Object.entries(event).map(([key, value]) => [key, plainValue(value, event.at)]);
+    return Object.fromEntries(plain);
+  }
+
+  #service({ state, lastError, ...info }: ServiceInfo): ServiceStatus {
+    const at = this.#errorsAt.get(info.name) ?? Date.now();
+    return {
+      ...info,
+      state: state.status,
+      since: 'since' in state ? state.since : undefined,
+      lastError: lastError === undefined ? undefined : errorInfo(lastError, at),
+    };
+  }
+}
+
+function plainValue(value: unknown, at: number): unknown {
+  if (value instanceof Error) return errorInfo(value, at);
+  if (Array.isArray(value)) return value.map((item) => plainValue(item, at));
+  return value;
+}
+
+function errorInfo(error: Error, at: number): ErrorInfo {
+  const { code } = error as { readonly code?: unknown };
+  const { name, message } = error;
+  return { name, message, at, ...(typeof code === 'string' && { code }) };
+}

@@ -1,0 +1,104 @@
+import type { LeakSuspicion, MemoryReport, ProfileReport, Stall } from '../../observe/reports.ts';
+import type { DaemonStatus, PlainEvent } from '../protocol.ts';
+
+const MAX_LINES = 1_000;
+const MAX_EVENTS = 200;
+
+/** What readers of the stream are told. */
+export interface JournalEntry {
+  readonly kind: 'status' | 'event' | 'log' | 'stall' | 'memory' | 'leak' | 'profile' | 'snapshot';
+  /** JSON. */
+  readonly data: string;
+}
+
+/** What the thread knows of the daemon: its state, and the last of what happened. */
+export class Journal {
+  status: DaemonStatus = { phase: 'starting', services: [] };
+  memory: MemoryReport | undefined;
+  leak: LeakSuspicion | undefined;
+  profile: ProfileReport | undefined;
+  readonly #lines: string[] = [];
+  readonly #events: PlainEvent[] = [];
+  readonly #stalls = new Map<number, Stall>();
+  readonly #readers = new Set<(entry: JournalEntry) => void>();
+
+  /** Calls `reader` with what comes from now on. Returns the way to end that. */
+  follow(reader: (entry: JournalEntry) => void): () => void {
+    const entry = (what: JournalEntry) => reader(what);
+    this.#readers.add(entry);
+    return () => void this.#readers.delete(entry);
+  }
+
+  /** Lines of JSON, the oldest first. */
+  get lines(): readonly string[] {
+    return this.#lines;
+  }
+
+  /** The oldest first. */
+  get events(): readonly PlainEvent[] {
+    return this.#events;
+  }
+
+  /** The oldest first. */
+  get stalls(): readonly Stall[] {
+    return [...this.#stalls.values()];
+  }
+
+  setStatus(status: DaemonStatus): void {
+    this.status = status;
+  }
+
+  addEvent(event: PlainEvent): void {
+    switch (event.type) {
+      case 'memory-reported':
+        this.memory = event.report as MemoryReport;
+        this.#tell('memory', this.memory);
+        break;
+      case 'leak-suspected':
+        this.leak = event.suspicion as LeakSuspicion;
+        this.#tell('leak', this.leak);
+        break;
+      case 'profile-taken':
+        this.profile = event.report as ProfileReport;
+        this.#tell('profile', this.profile);
+        break;
+      case 'heap-snapshot-taken':
+        this.#tell('snapshot', event);
+        break;
+      // The thread has seen it itself.
+      case 'loop-stalled':
+        break;
+      default:
+        keep(this.#events, event, MAX_EVENTS);
+        this.#tell('event', event);
+    }
+  }
+
+  addLines(lines: readonly string[]): void {
+    for (const line of lines) {
+      keep(this.#lines, line, MAX_LINES);
+      for (const reader of this.#readers) reader({ kind: 'log', data: line });
+    }
+  }
+
+  /** Adds a stall, or says more of one that is known; at most `limit` are kept. */
+  setStall(stall: Stall, limit: number): void {
+    this.#stalls.set(stall.id, stall);
+    for (const id of this.#stalls.keys()) {
+      if (this.#stalls.size <= limit) break;
+      this.#stalls.delete(id);
+    }
+    this.#tell('stall', stall);
+  }
+
+  #tell(kind: JournalEntry['kind'], value: unknown): void {
+    if (this.#readers.size === 0) return;
+    const data = JSON.stringify(value);
+    for (const reader of this.#readers) reader({ kind, data });
+  }
+}
+
+function keep<Item>(items: Item[], item: Item, limit: number): void {
+  items.push(item);
+  if (items.length > limit) items.shift();
+}

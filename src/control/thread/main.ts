@@ -1,0 +1,28 @@
+/** What the watcher thread runs. @internal */
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import { HeartbeatReader } from '../heartbeat.ts';
+import type { MainMethods, ThreadData, ThreadMethods } from '../protocol.ts';
+import { Rpc } from '../rpc.ts';
+import { Journal } from './journal.ts';
+import type { ControlServer } from './server.ts';
+
+const { heartbeat } = workerData as ThreadData;
+const journal = new Journal();
+let server: ControlServer | undefined;
+
+const methods: ThreadMethods = {
+  async listen(options) {
+    const { ControlServer } = await import('./server.ts');
+    server = new ControlServer({ options, journal, main, heartbeat: new HeartbeatReader(heartbeat) });
+    return await server.listen();
+  },
+  async unlisten() {
+    await server?.close();
+    server = undefined;
+  },
+  status: (status) => journal.setStatus(status),
+  event: (event) => journal.addEvent(event),
+  lines: (lines) => journal.addLines(lines),
+};
+
+const main = new Rpc<MainMethods>(parentPort as MessagePort, methods);
