@@ -1,5 +1,7 @@
 import type { BosunEvent } from '../events.ts';
+import type { LogShare } from '../logging/logging.ts';
 import type { Address } from '../net/listen.ts';
+import type { Stall } from '../observe/reports.ts';
 import type { Phase, ServiceInfo } from '../supervisor/host.ts';
 import type { HeartbeatMemory } from './heartbeat.ts';
 
@@ -49,6 +51,19 @@ export interface ServerOptions {
   readonly healthTimeoutMs: number;
 }
 
+/** What the thread is told to look for stalls with. */
+export interface StallOptions {
+  /** By how much the loop has to be late. */
+  readonly thresholdMs: number;
+  /** How many reports are kept. */
+  readonly keep: number;
+  /** Gives a `Glimpse` of the main thread: see `StackProbe`. */
+  readonly expression: string;
+  /** Who it is done for, as the log names it. */
+  readonly service: string;
+  readonly log: LogShare;
+}
+
 /** What the thread does for the main one. */
 export type ThreadMethods = {
   /** Opens the control plane's server; one at a time. */
@@ -59,6 +74,12 @@ export type ThreadMethods = {
   event(event: PlainEvent): void;
   /** Lines of the log, as JSON. */
   lines(lines: readonly string[]): void;
+  /** Begins to look for stalls of the main loop; one at a time. */
+  watchStalls(options: StallOptions): Promise<void>;
+  /** From now on, stalls of this length count. */
+  setStallThreshold(thresholdMs: number): void;
+  /** Ends that: the last stall has been told when it resolves. */
+  unwatchStalls(argument: undefined): Promise<void>;
 };
 
 /** What the main thread does for the other. */
@@ -66,6 +87,8 @@ export type MainMethods = {
   health(argument: undefined): Promise<HealthReport>;
   restart(service: string): Promise<void>;
   reload(argument: undefined): Promise<void>;
+  /** A stall is over. */
+  stalled(stall: Stall): void;
 };
 
 /** An event whose errors are `ErrorInfo`s. */

@@ -5,10 +5,12 @@ import type { MainMethods, ThreadData, ThreadMethods } from '../protocol.ts';
 import { Rpc } from '../rpc.ts';
 import { Journal } from './journal.ts';
 import type { ControlServer } from './server.ts';
+import type { StallReporter } from './stall-reporter.ts';
 
 const { heartbeat } = workerData as ThreadData;
 const journal = new Journal();
 let server: ControlServer | undefined;
+let stalls: StallReporter | undefined;
 
 const methods: ThreadMethods = {
   async listen(options) {
@@ -23,6 +25,17 @@ const methods: ThreadMethods = {
   status: (status) => journal.setStatus(status),
   event: (event) => journal.addEvent(event),
   lines: (lines) => journal.addLines(lines),
+  async watchStalls(options) {
+    const { StallReporter } = await import('./stall-reporter.ts');
+    stalls = new StallReporter(heartbeat, options, journal, main);
+  },
+  setStallThreshold(thresholdMs) {
+    if (stalls !== undefined) stalls.watch.thresholdMs = thresholdMs;
+  },
+  async unwatchStalls() {
+    await stalls?.close();
+    stalls = undefined;
+  },
 };
 
 const main = new Rpc<MainMethods>(parentPort as MessagePort, methods);

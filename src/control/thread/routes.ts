@@ -34,6 +34,7 @@ export const routes: readonly Route[] = [
   route('GET', '/readyz', readyz),
   route('GET', '/startupz', startupz),
   route('GET', '/api/status', async (plane) => ({ body: statusOf(plane) })),
+  route('GET', '/api/stalls', ({ journal }) => ({ body: journal.stalls.toReversed() })),
   route('POST', '/api/services/*/restart', restart),
   route('POST', '/api/reload', async ({ main }) => {
     await main.call('reload', undefined);
