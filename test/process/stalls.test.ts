@@ -246,6 +246,7 @@ describe('the end comes as it would without', () => {
 
   test('when the process exits while its stack is looked at', async () => {
     await using daemon = new Daemon('exits-at-once');
-    expect(await daemon.exit).toMatchObject({ code: 3, signal: null, stderr: '' });
+    // Node may say that it waits for a debugger, which is that look; then it has to end all the same.
+    expect(await daemon.exit).toMatchObject({ code: 3, signal: null });
   });
 });
