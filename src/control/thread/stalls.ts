@@ -10,7 +10,7 @@ const SAMPLE_FACTOR = 4;
 const PROGRESS_MS = 1_000;
 /** A stack that took longer to come was native code's to give. */
 const NATIVE_MS = 50;
-/** How long the first line about a stall waits for the stack. */
+/** How long what is told first waits for the stack. */
 const FIRST_WORD_MS = 100;
 /** How long the end of a stall waits for the stack. */
 const LAST_WORD_MS = 1_000;
@@ -23,7 +23,7 @@ const MAX_LOOK_MS = 100;
 export interface StallListener {
   /** A stall goes on, or is over. */
   changed(stall: Stall): void;
-  /** Once while it goes on, if it does for long enough, and when it is over. */
+  /** While it goes on, as soon as its stack is seen, or when that takes long; and when it is over. */
   tell(stall: Stall, inNative: boolean): void;
   /** Once, after that. */
   over(stall: Stall): void;
@@ -37,7 +37,7 @@ interface Ongoing {
   /** When the stack is looked at next, and progress told, in ms of duration. */
   nextSampleMs: number;
   nextProgressMs: number;
-  told: boolean;
+  told: 'nothing' | 'that it is' | 'its stack';
   /** The look at the stack that is under way. */
   capture: Promise<void> | undefined;
 }
@@ -129,7 +129,10 @@ export class StallWatch {
       ongoing.nextProgressMs = durationMs + PROGRESS_MS;
       this.#listener.changed(ongoing.stall);
     }
-    if (durationMs >= this.#thresholdMs + FIRST_WORD_MS) this.#tellFirst(ongoing);
+    if (durationMs >= this.#thresholdMs + FIRST_WORD_MS && ongoing.told === 'nothing') {
+      ongoing.told = 'that it is';
+      this.#listener.tell(ongoing.stall, false);
+    }
   }
 
   /** There was a beat: what came before it is over. */
@@ -160,7 +163,7 @@ export class StallWatch {
       inNative: false,
       nextSampleMs: 0,
       nextProgressMs: 0,
-      told: false,
+      told: 'nothing',
       capture: undefined,
     };
   }
@@ -174,18 +177,14 @@ export class StallWatch {
     ongoing.inNative = glimpse.at - askedAt > NATIVE_MS;
     if (this.#ongoing !== ongoing) return;
     this.#listener.changed(ongoing.stall);
-    this.#tellFirst(ongoing);
+    if (ongoing.told === 'its stack') return;
+    ongoing.told = 'its stack';
+    this.#listener.tell(ongoing.stall, ongoing.inNative);
   }
 
   /** What code calls itself may be no path. */
   async #original(frame: Frame): Promise<Frame> {
     return await this.#maps.original(frame).catch(() => frame);
-  }
-
-  #tellFirst(ongoing: Ongoing): void {
-    if (ongoing.told) return;
-    ongoing.told = true;
-    this.#listener.tell(ongoing.stall, ongoing.inNative);
   }
 
   #end(ongoing: Ongoing, durationMs: number): void {
