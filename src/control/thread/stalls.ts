@@ -11,7 +11,7 @@ const PROGRESS_MS = 1_000;
 /** A stack that took longer to come was native code's to give. */
 const NATIVE_MS = 50;
 /** How long what is told first waits for the stack. */
-const FIRST_WORD_MS = 100;
+const FIRST_WORD_MS = 200;
 /** How long the end of a stall waits for the stack. */
 const LAST_WORD_MS = 1_000;
 /** The share of a processor that a process has which was not suspended, but only had to wait for its turn. */
@@ -88,7 +88,7 @@ export class StallWatch {
 
   #wait(): NodeJS.Timeout {
     const stallMs = this.#beat + BEAT_MS + this.#lostMs + this.#thresholdMs - this.#lookedAt;
-    const lookMs = Math.min(this.#thresholdMs / 4, MAX_LOOK_MS);
+    const lookMs = Math.min(this.#thresholdMs / 2, MAX_LOOK_MS);
     const delayMs = stallMs > 0 ? Math.min(stallMs, lookMs) : lookMs;
     this.#dueAt = this.#lookedAt + delayMs;
     return setTimeout(() => this.#look(), delayMs);
@@ -99,7 +99,7 @@ export class StallWatch {
     const cpuMs = processCpuMs();
     const sinceMs = now - this.#lookedAt;
     // This thread did not run either: the process was suspended, or the machine has no time for it.
-    const late = now - this.#dueAt > this.#thresholdMs / 2;
+    const late = now - this.#dueAt > this.#thresholdMs / 4;
     if (late && cpuMs - this.#cpuMs < ALIVE_SHARE * sinceMs) this.#lostMs += sinceMs;
     this.#cpuMs = cpuMs;
     this.#lookedAt = now;
