@@ -6,8 +6,10 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EventOf, Service } from 'bosun';
 import { transform } from 'esbuild';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { Child, type Exit } from '../support/child.ts';
+
+vi.setConfig({ testTimeout: 60_000 });
 
 const fixture = new URL('fixtures/stalls.ts', import.meta.url);
 const spinningLine =
@@ -121,7 +123,7 @@ describe('code that blocks the loop is named, with its service, while it does', 
         new RegExp(`^spinUntil \\(.*:${spinningLine}:\\d+\\)$|^node:|\\(node:`),
       );
     }
-  }, 60_000);
+  });
 
   test('while a debugger may be attached', async () => {
     await using daemon = new Daemon('spin', {}, ['--inspect=127.0.0.1:0']);
