@@ -56,6 +56,7 @@ export class StallWatch {
   #waitingMs = waitingMs('thread-self');
   /** Since the last beat: time in which the process was suspended, so that nothing is to be said of it. */
   #lostMs = 0;
+  #lostUntil = 0;
   #ongoing: Ongoing | undefined;
   #finishing: Promise<void> = Promise.resolve();
 
@@ -98,7 +99,10 @@ export class StallWatch {
     const waiting = waitingMs('thread-self');
     // This thread is late as well, and not because others had the processor: the process was suspended.
     const lateMs = now - this.#dueAt - (waiting - this.#waitingMs);
-    if (lateMs > this.#thresholdMs / 4) this.#lostMs += now - this.#lookedAt;
+    if (lateMs > this.#thresholdMs / 4) {
+      this.#lostMs += now - this.#lookedAt;
+      this.#lostUntil = now;
+    }
     this.#waitingMs = waiting;
     this.#lookedAt = now;
     if (this.#heart.lastBeatMs !== this.#beat) this.#turned();
@@ -144,7 +148,8 @@ export class StallWatch {
       this.#end(this.#begin(began, durationMs), durationMs);
     }
     this.#beat = this.#heart.lastBeatMs;
-    this.#lostMs = 0;
+    // A beat that this thread learns of late may be one from before the suspension.
+    if (this.#beat > this.#lostUntil) this.#lostMs = 0;
   }
 
   #begin(lastBeat: number, durationMs: number): Ongoing {
