@@ -2,6 +2,7 @@ import type { BosunEvent } from '../events.ts';
 import type { Address } from '../net/listen.ts';
 import type { Phase, ServiceInfo } from '../supervisor/host.ts';
 import type { HeartbeatMemory } from './heartbeat.ts';
+import type { SystemdOptions } from './systemd.ts';
 
 /** What the thread is made with. */
 export interface ThreadData {
@@ -45,8 +46,27 @@ export interface ServerOptions {
   readonly host: string;
   readonly port: number;
   readonly path: string | undefined;
+  /** `undefined`: whoever can connect may do all. */
+  readonly token: string | undefined;
+  /** Names, beyond those of the loopback and of `host`, by which it may be called. */
+  readonly hosts: readonly string[];
+  readonly maxConnections: number;
   readonly livenessLimitMs: number;
   readonly healthTimeoutMs: number;
+}
+
+/** Somebody asked for something to be done. */
+export interface AuditEntry {
+  readonly remote: string;
+  readonly userAgent: string | undefined;
+  readonly method: string;
+  readonly path: string;
+  readonly status: number;
+  /** Why it was not done. */
+  readonly error?: string | undefined;
+  readonly durationMs?: number;
+  /** How many more were refused since the entry before. */
+  readonly unsaid?: number;
 }
 
 /** What the thread does for the main one. */
@@ -59,6 +79,10 @@ export type ThreadMethods = {
   event(event: PlainEvent): void;
   /** Lines of the log, as JSON. */
   lines(lines: readonly string[]): void;
+  /** Begins to speak to systemd. */
+  linkSystemd(options: SystemdOptions): void;
+  /** Tells systemd, when that has begun; resolves when all it was told before is there, too. */
+  notify(assignments: readonly string[]): Promise<void> | undefined;
 };
 
 /** What the main thread does for the other. */
@@ -66,6 +90,14 @@ export type MainMethods = {
   health(argument: undefined): Promise<HealthReport>;
   restart(service: string): Promise<void>;
   reload(argument: undefined): Promise<void>;
+  /** Logs an action. */
+  audit(entry: AuditEntry): void;
+  /** Logs that somebody was not let in. */
+  refused(entry: AuditEntry): void;
+  /** What is wrong with a service that the daemon cannot do without; `undefined`: nothing. */
+  vital(argument: undefined): Promise<string | undefined>;
+  /** systemd could not be told. */
+  notifyFailed(message: string): void;
 };
 
 /** An event whose errors are `ErrorInfo`s. */
