@@ -5,7 +5,9 @@ import { subtree } from '../supervisor/tree.ts';
 import type { Collected } from './collected.ts';
 import { FamilyTable, type Fault } from './family-table.ts';
 import { LoopMetrics } from './loop-metrics.ts';
+import { policyMetrics } from './policy-metrics.ts';
 import { SupervisionMetrics } from './supervision-metrics.ts';
+import { workerMetrics } from './worker-metrics.ts';
 
 export type { Collected } from './collected.ts';
 
@@ -29,10 +31,12 @@ export class Collector {
    * each time and logged the first time. Never throws.
    */
   collect(): Collected {
-    const { clock, control, root } = this.#host;
+    const { clock, control, root, workers } = this.#host;
     const table = new FamilyTable((service, fault, metric) => this.#dropped(service, fault, metric));
     table.add(this.#loop.metrics());
     table.add(this.#supervision.metrics());
+    table.add(workerMetrics(workers));
+    table.add(policyMetrics());
     for (const info of control.services()) table.add(this.#supervision.metricsOf(info), info.name);
     for (const service of subtree(root).slice(1)) {
       try {
