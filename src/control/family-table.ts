@@ -3,7 +3,7 @@ import type { Family } from './collected.ts';
 
 /** How many samples one service may have of one family. */
 export const MAX_SAMPLES = 1_000;
-/** How many families there may be. */
+/** How many families there may be before a service adds one. */
 const MAX_FAMILIES = 1_000;
 /** How long a label's value may be. */
 const MAX_LABEL_LENGTH = 1_024;
@@ -63,7 +63,7 @@ export class FamilyTable {
   }
 
   #addMetric(metric: Metric, service: string): void {
-    const entry = this.#entry(metric);
+    const entry = this.#entry(metric, service);
     if (typeof entry === 'string') {
       this.#onFault(service, entry, String(metric.name));
       return;
@@ -80,11 +80,12 @@ export class FamilyTable {
     }
   }
 
-  #entry({ name, help, type }: Metric): Entry | Fault {
+  #entry({ name, help, type }: Metric, service: string): Entry | Fault {
     const known = this.#entries.get(name);
     if (known !== undefined) return known.type === type ? known : 'conflict';
     if (!isMetricName(name) || typeof help !== 'string' || !types.includes(type)) return 'invalid';
-    if (this.#entries.size >= MAX_FAMILIES) return 'limit';
+    if (service !== '' && this.#entries.size >= MAX_FAMILIES) return 'limit';
+    if (service !== '' && name.startsWith('process_')) return 'conflict';
     const sampleNames = sampleNamesOf(name, type);
     if (sampleNames.some((sampleName) => this.#sampleNames.has(sampleName))) return 'conflict';
     for (const sampleName of sampleNames) this.#sampleNames.add(sampleName);
@@ -181,7 +182,7 @@ const isLabelName = (name: string) =>
   /^(?!__)[a-zA-Z_][a-zA-Z0-9_]*$/.test(name) && name !== 'le' && name !== 'quantile';
 
 /** What a family writes, in either format: OpenMetrics has `x_total` as a sample of `x`. */
-function sampleNamesOf(name: string, type: Metric['type']): string[] {
+export function sampleNamesOf(name: string, type: Metric['type']): string[] {
   if (type === 'histogram') return [name, `${name}_bucket`, `${name}_count`, `${name}_sum`];
   if (type === 'gauge') return [name];
   const base = name.replace(/_total$/, '');

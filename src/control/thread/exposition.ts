@@ -1,7 +1,7 @@
 import { type Metric as PromMetric, Registry } from 'prom-client';
 import type { Metric } from '../../metrics.ts';
 import type { Collected, Family, SampleGroup } from '../collected.ts';
-import { FamilyTable } from '../family-table.ts';
+import { FamilyTable, sampleNamesOf } from '../family-table.ts';
 import { processMetrics } from './process-metrics.ts';
 
 /** Prometheus's text format 0.0.4, or OpenMetrics 1.0. */
@@ -24,7 +24,8 @@ interface Line {
 
 /**
  * The metrics as text: those that were collected, those of the process as they are now, and `own`, what the thread
- * itself has measured. Of two samples with the same name and labels the first one stands.
+ * itself has measured. Of two samples with the same name and labels the first one stands, and of two families
+ * that clash.
  */
 export async function expose(
   { families }: Collected,
@@ -36,8 +37,12 @@ export async function expose(
   if (openMetrics) registry.setContentType(Registry.OPENMETRICS_CONTENT_TYPE as never);
   const table = new FamilyTable(() => {});
   table.add([...processMetrics(), ...own]);
+  const taken = new Set<string>();
   for (const family of [...table.families, ...families]) {
     const lines = linesOf(family, openMetrics);
+    const names = sampleNamesOf(family.name, family.type);
+    if (lines.length === 0 || names.some((name) => taken.has(name))) continue;
+    for (const name of names) taken.add(name);
     // All that a registry needs of a metric. It takes `_total` off the name of a counter for OpenMetrics, whose
     // help has no quotation marks unless they are escaped.
     const metric = {
@@ -49,7 +54,7 @@ export async function expose(
         return this;
       },
     };
-    if (lines.length > 0) registry.registerMetric(metric as unknown as PromMetric);
+    registry.registerMetric(metric as unknown as PromMetric);
   }
   return { contentType: registry.contentType, body: await registry.metrics() };
 }
