@@ -1,6 +1,7 @@
 import type { BosunEvent } from '../events.ts';
 import type { Address } from '../net/listen.ts';
 import type { Phase, ServiceInfo } from '../supervisor/host.ts';
+import type { Collected } from './collected.ts';
 import type { HeartbeatMemory } from './heartbeat.ts';
 import type { SystemdOptions } from './systemd.ts';
 
@@ -88,6 +89,8 @@ export type ThreadMethods = {
 /** What the main thread does for the other. */
 export type MainMethods = {
   health(argument: undefined): Promise<HealthReport>;
+  /** The metrics of the main thread. */
+  collect(argument: undefined): Collected;
   restart(service: string): Promise<void>;
   reload(argument: undefined): Promise<void>;
   /** Logs an action. */

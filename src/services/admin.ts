@@ -1,6 +1,7 @@
 /** The control plane: probes, metrics, an API and a page about the daemon, served off its main thread. */
 import { BlockList, isIP, isIPv6 } from 'node:net';
 import { z } from 'zod';
+import { Collector } from '../control/collect.ts';
 import { askHealth } from '../control/health.ts';
 import { LinePump } from '../control/line-pump.ts';
 import type { AuditEntry } from '../control/protocol.ts';
@@ -85,10 +86,12 @@ export class AdminService extends AdminOptions {
     const { watcher } = lease;
     const { rpc } = watcher;
     const writer = new StatusWriter(control);
+    const collector = new Collector(host);
     const { host: name, port, path, token, hosts } = this.options;
     const { maxConnections, livenessLimitMs, healthTimeoutMs } = this.options;
     watcher.offer({
       health: () => askHealth(host, healthTimeoutMs),
+      collect: () => collector.collect(),
       restart: (name) => control.restart(name),
       reload: () => control.reload(),
       audit: (entry) => logAction(scope.log, entry),
@@ -119,6 +122,7 @@ export class AdminService extends AdminOptions {
       unfollow();
       clearImmediate(due);
       pump.close();
+      collector.close();
       this.#address = undefined;
       await rpc.call('unlisten', undefined).catch(() => {});
       await lease.release();

@@ -144,3 +144,33 @@ describe('bosun check', () => {
     expect((await check(await configFile('b.yaml', text))).code).toBe(0);
   });
 });
+
+describe('/metrics', () => {
+  test('are fresh, and while the main loop is blocked the last ones with their age', {
+    timeout: 60_000,
+  }, async () => {
+    await using child = new Child('admin.ts', [JSON.stringify({ blockMs: 5_000 })]);
+    const address = await child.match(/http:\/\/127\.0\.0\.1:\d+/);
+    await child.line('ready in');
+    const staleOf = ({ body }: Answer) => Number(/^bosun_scrape_stale_seconds (.+)$/m.exec(body)?.[1]);
+    const fresh = await ask(address, '/metrics');
+    expect([fresh.status, fresh.headers['content-type']]).toEqual([
+      200,
+      expect.stringMatching(/^text\/plain/),
+    ]);
+    expect(fresh.body).toMatch(/^bosun_service_restarts_total\{service="subject"\} 0$/m);
+    expect(staleOf(fresh)).toBeLessThan(1);
+    child.kill('SIGUSR2');
+    for (;;) {
+      const answer = await ask(address, '/metrics');
+      expect(answer.body).toMatch(/^bosun_service_restarts_total\{service="subject"\} 0$/m);
+      expect(answer.body).toMatch(/^process_cpu_seconds_total /m);
+      if (staleOf(answer) > 1) break;
+    }
+    for (;;) if (staleOf(await ask(address, '/metrics')) < 1) break;
+    const headers = { accept: 'application/openmetrics-text; version=1.0.0' };
+    const open = await ask(address, '/metrics', { headers });
+    expect(open.headers['content-type']).toMatch(/^application\/openmetrics-text/);
+    expect(open.body).toMatch(/# EOF\n$/);
+  });
+});

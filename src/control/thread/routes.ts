@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import { metrics } from './metrics.ts';
 import { livez, readyz, startupz } from './probes.ts';
 import { Refusal, type Reply } from './reply.ts';
 import type { ControlPlane } from './server.ts';
@@ -35,6 +36,7 @@ export const routes: readonly Route[] = [
   route('GET', '/livez', livez),
   route('GET', '/readyz', readyz),
   route('GET', '/startupz', startupz),
+  route('GET', '/metrics', metrics),
   route('GET', '/api/status', async (plane) => ({ body: statusOf(plane) })),
   route('POST', '/api/services/*/restart', restart),
   route('POST', '/api/reload', async ({ main }) => {
