@@ -73,7 +73,7 @@ export interface AuditEntry {
 /** What the thread does for the main one. */
 export type ThreadMethods = {
   /** Opens the control plane's server; one at a time. */
-  listen(options: ServerOptions): Promise<Address>;
+  listen(options: ServerOptions, signal: AbortSignal): Promise<Address>;
   /** Closes it. */
   unlisten(argument: undefined): Promise<void>;
   status(status: DaemonStatus): void;

@@ -2,6 +2,7 @@ import { hrtime } from 'node:process';
 import { systemClock, type Timer } from '../clock.ts';
 import type { BosunEvent } from '../events.ts';
 import type { Host } from '../supervisor/host.ts';
+import { essential } from './essential.ts';
 import { askHealth } from './health.ts';
 import { acquireWatcher, type WatcherLease } from './watcher.ts';
 
@@ -129,7 +130,7 @@ class SystemdLink {
     const { control } = this.#host;
     if (control.phase !== 'ready') return undefined;
     const health = await askHealth(this.#host, this.#healthTimeoutMs);
-    const unwell = control.services().find(({ name, critical }) => critical && health[name]?.ok === false);
+    const unwell = [...essential(control.services())].find(({ name }) => health[name]?.ok === false);
     return unwell && `${unwell.name}: ${health[unwell.name]?.detail ?? 'not well'}`;
   }
 

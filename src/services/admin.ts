@@ -92,7 +92,11 @@ export class AdminService extends AdminOptions {
     watcher.offer({
       health: () => askHealth(host, healthTimeoutMs),
       collect: () => collector.collect(),
-      restart: (name) => control.restart(name),
+      restart: async (service) => {
+        if (service !== this.name) await control.restart(service);
+        // It can only answer before it goes.
+        else setImmediate(() => void control.restart(service).catch(() => {}));
+      },
       reload: () => control.reload(),
       audit: (entry) => logAction(scope.log, entry),
       refused: (entry) => logRefusal(scope.log, entry),

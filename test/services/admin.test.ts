@@ -4,6 +4,7 @@ import { Entrypoint, entrypoint, type Health, type Scope, Service, Supervisor } 
 import { AdminService } from 'bosun/services/admin';
 import { contractCases, FakeClock } from 'bosun/testing';
 import { describe, expect, test } from 'vitest';
+import { Watcher } from '../../src/control/watcher.ts';
 import { ask } from '../support/ask.ts';
 
 const quiet = { log: { level: 'silent' }, ownsProcess: false } as const;
@@ -113,6 +114,34 @@ describe('listening', () => {
     other.close();
     await running;
     expect((await ask(addressOf(daemon), '/readyz')).status).toBe(200);
+  });
+});
+
+describe('restarting', () => {
+  test('by its own API it answers, and is there again', async () => {
+    await using daemon = await entrypoint([new AdminService({ port: 0 })], quiet);
+    const running = new Promise<void>((resolve) => daemon.on('service-running', () => resolve()));
+    const answer = await ask(addressOf(daemon), '/api/services/admin/restart', { method: 'POST' });
+    expect(answer.status).toBe(200);
+    await running;
+    expect((await ask(addressOf(daemon), '/livez')).status).toBe(200);
+  });
+
+  test('a start that is aborted leaves nothing listening, also when the thread goes on', async () => {
+    const probe = createServer().listen(0, '127.0.0.1');
+    await once(probe, 'listening');
+    const { port } = probe.address() as { port: number };
+    probe.close();
+    await once(probe, 'close');
+    const watcher = new Watcher();
+    const start = new AbortController();
+    const options = { ...new AdminService({ port }).options, path: undefined, token: undefined };
+    const listening = watcher.rpc.call('listen', options, { signal: start.signal });
+    start.abort(new Error('enough'));
+    await expect(listening).rejects.toThrow('enough');
+    await watcher.rpc.call('unlisten', undefined);
+    await expect(ask(`http://127.0.0.1:${port}`, '/livez')).rejects.toThrow('ECONNREFUSED');
+    await watcher.close();
   });
 });
 

@@ -14,10 +14,11 @@ let server: ControlServer | undefined;
 let systemd: Promise<SystemdNotifier> | undefined;
 
 const methods: ThreadMethods = {
-  async listen(options) {
+  async listen(options, signal) {
     const { ControlServer } = await import('./server.ts');
+    signal.throwIfAborted();
     server = new ControlServer({ options, journal, main, heartbeat });
-    return await server.listen();
+    return await server.listen(signal);
   },
   async unlisten() {
     await server?.close();

@@ -1,4 +1,5 @@
 import { toError } from '../../errors.ts';
+import { essential } from '../essential.ts';
 import type { HealthReport, ServiceStatus } from '../protocol.ts';
 import type { Reply } from './reply.ts';
 import type { Ask } from './routes.ts';
@@ -53,11 +54,11 @@ export async function readyz(plane: ControlPlane, ask: Ask): Promise<Reply> {
   const health = journal.status.phase === 'ready' ? await healthOf(plane) : {};
   // Only now: a shutdown may have begun meanwhile.
   const { phase } = journal.status;
-  const counts = countingIn(journal.status.services);
+  const needed = essential(journal.status.services);
   const services = journal.status.services.map((service): ServiceFinding => {
     const { name, state, lastError } = service;
     const own = typeof health === 'string' ? undefined : health[name];
-    const ok = (state === 'running' && own?.ok !== false) || state === 'stopped' || !counts(service);
+    const ok = (state === 'running' && own?.ok !== false) || state === 'stopped' || !needed.has(service);
     return { name, state, ok, detail: own?.detail ?? (state === 'running' ? undefined : lastError?.message) };
   });
   const unwell = services.filter((service) => !service.ok).map(({ name }) => name);
@@ -71,16 +72,6 @@ export async function readyz(plane: ControlPlane, ask: Ask): Promise<Reply> {
           : undefined;
   const blockedMs = Math.round(heartbeat.blockedMs);
   return probeReply(ask, { ok: detail === undefined, detail, phase, blockedMs, services });
-}
-
-/** Whether the daemon cannot do without a service: it is critical, and so are the supervisors above it. */
-function countingIn(services: readonly ServiceStatus[]): (service: ServiceStatus) => boolean {
-  const byName = new Map(services.map((service) => [service.name, service]));
-  const counts = ({ critical, supervisor }: ServiceStatus): boolean => {
-    const above = supervisor === undefined ? undefined : byName.get(supervisor);
-    return critical && (above === undefined || counts(above));
-  };
-  return counts;
 }
 
 const asked = new WeakMap<ControlPlane, Promise<HealthReport | string>>();

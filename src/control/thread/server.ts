@@ -53,9 +53,9 @@ export class ControlServer {
     this.#server.on('connection', (socket) => this.#connected(socket));
   }
 
-  async listen(): Promise<Address> {
+  /** @throws {ListenError} `ERR_LISTEN` @throws the signal's reason; then nothing is left. */
+  async listen(signal: AbortSignal): Promise<Address> {
     const { host, port, path } = this.#plane.options;
-    const { signal } = new AbortController();
     if (path === undefined) return await listen(this.#server, { host, port }, signal);
     this.#socket = await listenPrivately(this.#server, path, signal);
     return { path };
