@@ -18,7 +18,10 @@ class Other extends Service {
 }
 
 const start = (options: ConstructorParameters<typeof AdminService>[0] = {}) =>
-  entrypoint([new AdminService(options), new Other()], { log: { level: 'silent' }, ownsProcess: false });
+  entrypoint([new AdminService({ healthTimeoutMs: 10_000, ...options }), new Other()], {
+    log: { level: 'silent' },
+    ownsProcess: false,
+  });
 
 const addressOf = (daemon: Entrypoint) => daemon.services[0]?.addresses[0] ?? '';
 
