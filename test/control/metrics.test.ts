@@ -3,7 +3,7 @@ import { PerformanceObserver } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { entrypoint, Service, Supervisor } from 'bosun';
+import { counter, entrypoint, gauge, Histogram, histogram, type Metric, Service, Supervisor } from 'bosun';
 import { timeout } from 'bosun/policy';
 import { pino } from 'pino';
 import { describe, expect, test, vi } from 'vitest';
@@ -11,7 +11,6 @@ import { compose } from '../../src/config/compose.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { Collector } from '../../src/control/collect.ts';
 import { expose } from '../../src/control/thread/exposition.ts';
-import { counter, gauge, Histogram, histogram, type Metric } from '../../src/metrics.ts';
 import { Observer } from '../support/metrics.ts';
 import { Bench, barrier, Probe } from '../support/probe.ts';
 

@@ -1,6 +1,6 @@
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { entrypoint, type Scope, type Service } from 'bosun';
+import { counter, entrypoint, type Scope, type Service } from 'bosun';
 import { CacheService } from 'bosun/services/cache';
 import { PeriodicService } from 'bosun/services/periodic';
 import { TcpEchoService } from 'bosun/services/tcp-echo';
@@ -195,10 +195,7 @@ test('a cache counts its loads, and tells when the value was loaded', async () =
 test("a subclass adds its own to its base's", async () => {
   class Counting extends TcpEchoService {
     override metrics() {
-      return [
-        ...super.metrics(),
-        { name: 'app_things_total', help: 'Things.', type: 'counter' as const, samples: [{ value: 7 }] },
-      ];
+      return [...super.metrics(), counter('app_things_total', 'Things.', 7)];
     }
   }
   await using daemon = await run(new Counting({ name: 'counting' }));
