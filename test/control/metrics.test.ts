@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
 import { PerformanceObserver } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
@@ -534,6 +535,21 @@ test('nothing is watched any more when a collector is closed', async () => {
   expect(disable).not.toHaveBeenCalled();
   await daemon.stop();
   expect(disable).toHaveBeenCalledTimes(1);
+});
+
+test('every family is in the documentation', () => {
+  const root = fileURLToPath(new URL('../../', import.meta.url));
+  const docs = readFileSync(`${root}docs/metrics.md`, 'utf8');
+  const names = readdirSync(`${root}src`, { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith('.ts'))
+    .flatMap(
+      (path) => readFileSync(`${root}src/${path}`, 'utf8').match(/'(bosun|process|nodejs)_[a-z_]+'/g) ?? [],
+    )
+    .map((quoted) => quoted.slice(1, -1));
+  expect(names.length).toBeGreaterThan(60);
+  const isThere = (name: string) =>
+    docs.includes(`\`${name}\``) || docs.includes(`\`${name.replace('bosun_', '')}\``);
+  expect(names.filter((name) => !name.endsWith('_') && !isThere(name))).toEqual([]);
 });
 
 withPromtool('promtool has no complaint about the reference daemon', async () => {
