@@ -111,7 +111,7 @@ describe('taking a profile', () => {
       ownsProcess: false,
     });
     const { bySelf } = await (await takeProfile({ seconds: 0.4 })).report();
-    expect(bySelf[0]).toMatchObject({ frame: { name: 'spinTheWheels' }, service: 'callee' });
+    expect(bySelf[0]).toMatchObject({ frame: { file: import.meta.filename }, service: 'callee' });
   });
 
   it('ends at once when its signal aborts, and lets the next one begin', async () => {
@@ -165,7 +165,8 @@ describe('profiling all the time', () => {
       const captures = profiler.collect();
       expect(captures.map(({ hertz }) => hertz)).toEqual([200, 200]);
       const profile = await Profile.from(captures, Date.now());
-      expect((await profile.report()).bySelf[0]?.frame.name).toBe('spinTheWheels');
+      // V8 may have inlined it into its caller by now, so not by its name.
+      expect((await profile.report()).bySelf[0]?.frame.file).toBe(import.meta.filename);
       spinTheWheels(50);
       expect(profiler.collect()).toHaveLength(1);
     } finally {
