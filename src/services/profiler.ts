@@ -26,8 +26,11 @@ export class ProfilerService extends Service.extend({
   intervalMs: durationMs()
     .refine((ms) => ms >= 1_000 && ms <= HOUR_MS, 'must be from 1000 (a second) to 3600000 (an hour)')
     .default(60_000),
-  /** Samples per second; a number that no timer of the daemon keeps step with. */
-  hertz: z.int().min(1).max(1_000).default(99),
+  /**
+   * Samples per second; a number that no timer of the daemon keeps step with. Each report holds up the loop for
+   * up to two samples.
+   */
+  hertz: z.int().min(50).max(1_000).default(251),
   /** How many functions a report has. */
   top: z.int().min(1).max(1_000).default(10),
   /** Where profiles are written to; it is made when it is not there. Default: none are. */

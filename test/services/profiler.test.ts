@@ -49,7 +49,7 @@ describe('the profiler service', () => {
     expect(new ProfilerService().options).toMatchObject({
       critical: false,
       intervalMs: 60_000,
-      hertz: 99,
+      hertz: 251,
       top: 10,
     });
     expect(new ProfilerService({ critical: true }).options.critical).toBe(true);
@@ -102,7 +102,7 @@ describe('the profiler service', () => {
       code: 'ERR_SERVICE_START',
       cause: { code: 'ERR_PROFILER_BUSY' },
     });
-    expect((await run.next()).hertz).toBe(99);
+    expect((await run.next()).hertz).toBe(251);
   });
 });
 
@@ -112,9 +112,9 @@ describe('the contract of services, held by the profiler', () => {
     { intervalMs: 3_600_001 },
     { intervalMs: Number.POSITIVE_INFINITY },
     { intervalMs: '1m' },
-    { hertz: 0 },
+    { hertz: 49 },
     { hertz: 1_001 },
-    { hertz: 9.5 },
+    { hertz: 99.5 },
     { top: 0 },
     { dir: '' },
     { formats: [] },

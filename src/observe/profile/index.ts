@@ -4,4 +4,9 @@ export { ProfilerBusyError } from './errors.ts';
 export { ProfileFolder } from './files.ts';
 export { extensions, Profile, type ProfileFormat } from './profile.ts';
 export { profileTable, rowFields } from './table.ts';
-export { ContinuousProfiler, type TakeProfileOptions, takeProfile } from './take-profile.ts';
+export {
+  type ContinuousOptions,
+  ContinuousProfiler,
+  type TakeProfileOptions,
+  takeProfile,
+} from './take-profile.ts';

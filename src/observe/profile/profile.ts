@@ -3,6 +3,7 @@ import { SourceMaps } from '../source-maps.ts';
 import { type CallTree, callTree, isIdle, sum } from './call-tree.ts';
 import { cpuProfile } from './cpu-profile.ts';
 import { flameOf } from './flame.ts';
+import { pprof } from './pprof.ts';
 import { rowsOf } from './rows.ts';
 import type { Capture } from './sampler.ts';
 
@@ -68,7 +69,6 @@ export class Profile {
 
   async encode(format: ProfileFormat): Promise<Buffer> {
     if (format === 'cpuprofile') return await cpuProfile(this);
-    const { pprof } = await import('./pprof.ts');
     return await pprof(this);
   }
 }

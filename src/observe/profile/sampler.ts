@@ -21,6 +21,12 @@ export interface SamplerOptions {
   readonly discoveryMs: number;
 }
 
+/** The least rate, in samples per second: ending a capture waits for up to two samples, on the event loop. */
+export const MIN_HERTZ = 50;
+
+/** How many samples a capture should have for their absence to mean something. */
+const ENOUGH_SAMPLES = 20;
+
 /** V8 wakes up late by a fraction of the interval: without room to spare samples would be lost. */
 const SPARE_ROOM = 1.5;
 
@@ -31,7 +37,8 @@ const SPARE_ROOM = 1.5;
  * then on each new one. Frames that were derived from those before, by another AsyncLocalStorage, are found by a
  * hook when a callback of theirs comes up: that costs about 0.1 µs per callback, so it is on for a while only.
  *
- * A process can have one at a time.
+ * A process can have one at a time. Starting it holds up the loop while V8 looks for functions in the whole heap:
+ * some 20 ms, and about 1 ms for each MB of small objects.
  */
 export class Sampler {
   readonly #hertz: number;
@@ -67,10 +74,12 @@ export class Sampler {
     this.#startDiscovery();
   }
 
-  /** What was sampled since its start or the last call; it goes on. */
+  /** What was sampled since its start or the last call; it goes on. Holds up the loop for up to two samples. */
   collect(): Capture {
     const capture = this.#take(true);
-    if (this.#native.v8ProfilerStuckEventLoopDetected() > 0) {
+    // A defect of V8 that the library can only detect. Starting anew walks the heap, so not on mere suspicion.
+    const long = capture.durationMs > (1_000 / this.#hertz) * ENOUGH_SAMPLES;
+    if (long && this.#native.v8ProfilerStuckEventLoopDetected() > 0) {
       this.#native.stop(false);
       this.#native.start();
     }

@@ -2,64 +2,95 @@ import { type Clock, systemClock } from '../../clock.ts';
 import { ProfilerBusyError } from './errors.ts';
 import { loadTimeProfiler, type TimeProfilerClass } from './native.ts';
 import { Profile } from './profile.ts';
-import { type Capture, Sampler } from './sampler.ts';
+import { type Capture, MIN_HERTZ, Sampler, type SamplerOptions } from './sampler.ts';
 
-/** The one that samples all the time, for whom a profile on demand is in the way. */
+/** The one that samples all the time, if there is one. */
 let continuous: ContinuousProfiler | undefined;
+/** Whether a profile is being taken on demand, and whether it has a sampler of its own at work. */
 let taking = false;
+let sampling = false;
 
 /** For how long per window the continuous profiler looks for frames it does not know. */
 const DISCOVERY_MS = 1_000;
 
+/** How `ContinuousProfiler.start` is told what to do. */
+export interface ContinuousOptions {
+  readonly hertz: number;
+  /** How often it is collected, at least. */
+  readonly windowMs: number;
+}
+
 /** Samples all the time, in windows. A process has one at most. */
 export class ContinuousProfiler {
+  readonly hertz: number;
   readonly #Native: TimeProfilerClass;
-  readonly #options: { readonly hertz: number; readonly windowMs: number };
+  readonly #windowMs: number;
   #sampler: Sampler | undefined;
-  /** Of this window, from before a profile on demand. */
+  /** Of this window, when it was sampled in several goes. */
   #captures: Capture[] = [];
+  readonly #followers = new Set<Capture[]>();
 
-  private constructor(Native: TimeProfilerClass, hertz: number, windowMs: number) {
+  private constructor(Native: TimeProfilerClass, { hertz, windowMs }: ContinuousOptions) {
+    this.hertz = hertz;
     this.#Native = Native;
-    this.#options = { hertz, windowMs };
+    this.#windowMs = windowMs;
   }
 
   /** @throws {ProfilerBusyError} `ERR_PROFILER_BUSY` when there is one already. */
-  static async start({
-    hertz,
-    windowMs,
-  }: {
-    readonly hertz: number;
-    readonly windowMs: number;
-  }): Promise<ContinuousProfiler> {
-    const profiler = new ContinuousProfiler(await loadTimeProfiler(), hertz, windowMs);
+  static async start(options: ContinuousOptions): Promise<ContinuousProfiler> {
+    const profiler = new ContinuousProfiler(await loadTimeProfiler(), options);
     if (continuous !== undefined) {
       throw new ProfilerBusyError('this process is profiled all the time already, by another service');
     }
     continuous = profiler;
-    if (!taking) profiler.resume();
+    if (!sampling) profiler.resume();
     return profiler;
   }
 
-  /** What was sampled since the last call: in several goes, when profiles on demand came between. */
+  /** What was sampled since the last call: in several goes, when profiles on demand were taken meanwhile. */
   collect(): readonly Capture[] {
+    this.#cut();
     const captures = this.#captures;
     this.#captures = [];
-    return this.#sampler === undefined ? captures : [...captures, this.#sampler.collect()];
+    return captures;
+  }
+
+  /** What is sampled until `end` resolves; it is in the window as well. */
+  async during(end: () => Promise<unknown>): Promise<readonly Capture[]> {
+    this.#cut();
+    const captures: Capture[] = [];
+    this.#followers.add(captures);
+    try {
+      await end();
+      this.#cut();
+    } finally {
+      this.#followers.delete(captures);
+    }
+    return captures;
   }
 
   stop(): void {
-    continuous = undefined;
     this.pause();
+    continuous = undefined;
   }
 
   pause(): void {
-    if (this.#sampler !== undefined) this.#captures.push(this.#sampler.stop());
+    if (this.#sampler !== undefined) this.#keep(this.#sampler.stop());
     this.#sampler = undefined;
   }
 
   resume(): void {
-    this.#sampler = new Sampler(this.#Native, { ...this.#options, discoveryMs: DISCOVERY_MS });
+    const { hertz } = this;
+    this.#sampler = new Sampler(this.#Native, { hertz, windowMs: this.#windowMs, discoveryMs: DISCOVERY_MS });
+  }
+
+  #cut(): void {
+    if (this.#sampler !== undefined) this.#keep(this.#sampler.collect());
+  }
+
+  #keep(capture: Capture): void {
+    this.#captures.push(capture);
+    for (const captures of this.#followers) captures.push(capture);
   }
 }
 
@@ -67,64 +98,70 @@ export class ContinuousProfiler {
 export interface TakeProfileOptions {
   /** How long it samples, counted from when sampling has begun. Default: 10. */
   readonly seconds?: number;
-  /** Samples per second. Default: 1 000. */
-  readonly hertz?: number;
+  /** Samples per second. Default: the rate of the profiler service, if one runs, else 1 000. */
+  readonly hertz?: number | undefined;
   /** Ends it early, without a profile. */
   readonly signal?: AbortSignal | undefined;
   /** Measures `seconds`. Default: the real time. */
   readonly clock?: Clock;
 }
 
+const DEFAULT_HERTZ = 1_000;
+
 /**
- * Profiles the thread that it is called in, whether a profiler service runs or not; that one pauses meanwhile.
- * Beginning holds up the loop for 10 to 30 ms, while V8 lists the functions there are.
+ * Profiles the thread that it is called in, whether a profiler service runs or not. At the rate of that service
+ * it uses its samples; at any other that one pauses meanwhile.
+ *
+ * At a rate of its own it holds up the loop when it begins, while V8 looks for functions in the whole heap: some
+ * 20 ms, and about 1 ms for each MB of small objects; and once more when the service resumes.
  *
  * @throws {ProfilerBusyError} `ERR_PROFILER_BUSY` while another is being taken; `signal.reason`; {RangeError} for
- * seconds that are not in 0 to 3 600, or hertz not in 1 to 10 000.
+ * seconds that are not above 0 and at most 3 600, or hertz not from 50 to 10 000.
  */
 export async function takeProfile({
   seconds = 10,
-  hertz = 1_000,
+  hertz = continuous?.hertz ?? DEFAULT_HERTZ,
   signal,
   clock = systemClock,
 }: TakeProfileOptions = {}): Promise<Profile> {
   if (!(seconds > 0 && seconds <= 3_600)) {
     throw new RangeError(`takeProfile: seconds must be above 0 and at most 3600, received ${seconds}`);
   }
-  if (!(hertz >= 1 && hertz <= 10_000)) {
-    throw new RangeError(`takeProfile: hertz must be from 1 to 10000, received ${hertz}`);
+  if (!(hertz >= MIN_HERTZ && hertz <= 10_000)) {
+    throw new RangeError(`takeProfile: hertz must be from ${MIN_HERTZ} to 10000, received ${hertz}`);
   }
   signal?.throwIfAborted();
   if (taking) throw new ProfilerBusyError('a profile is being taken already');
   taking = true;
-  let capture: Capture;
+  const durationMs = seconds * 1_000;
+  const end = () => clock.sleep(durationMs, { signal });
+  let captures: readonly Capture[];
   try {
-    capture = await sample(await loadTimeProfiler(), seconds * 1_000, hertz, clock, signal);
+    captures =
+      continuous?.hertz === hertz
+        ? await continuous.during(end)
+        : [await sampleDuring(end, { hertz, windowMs: durationMs, discoveryMs: durationMs })];
   } finally {
     taking = false;
   }
-  return await Profile.from([capture], clock.now());
+  return await Profile.from(captures, clock.now());
 }
 
-async function sample(
-  Native: TimeProfilerClass,
-  durationMs: number,
-  hertz: number,
-  clock: Clock,
-  signal: AbortSignal | undefined,
-): Promise<Capture> {
-  signal?.throwIfAborted();
+async function sampleDuring(end: () => Promise<unknown>, options: SamplerOptions): Promise<Capture> {
+  const Native = await loadTimeProfiler();
+  sampling = true;
   continuous?.pause();
+  let capture: Capture;
   try {
-    const sampler = new Sampler(Native, { hertz, windowMs: durationMs, discoveryMs: durationMs });
-    let capture: Capture;
+    const sampler = new Sampler(Native, options);
     try {
-      await clock.sleep(durationMs, { signal });
+      await end();
     } finally {
       capture = sampler.stop();
     }
     return capture;
   } finally {
+    sampling = false;
     continuous?.resume();
   }
 }

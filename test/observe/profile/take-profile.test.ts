@@ -138,7 +138,7 @@ describe('taking a profile', () => {
     { seconds: -1 },
     { seconds: Number.NaN },
     { seconds: 3_601 },
-    { hertz: 0 },
+    { hertz: 49 },
     { hertz: 10_001 },
   ])('refuses %o', async (options) => {
     await expect(takeProfile(options)).rejects.toThrow(RangeError);
@@ -154,11 +154,11 @@ describe('taking a profile', () => {
 });
 
 describe('profiling all the time', () => {
-  it('pauses for a profile on demand, and its window covers the time before and after', async () => {
+  it('pauses for a profile of another rate, and its window covers the time before and after', async () => {
     const profiler = await ContinuousProfiler.start({ hertz: 200, windowMs: 10_000 });
     try {
       spinTheWheels(50);
-      const taking = takeProfile({ seconds: 0.2 });
+      const taking = takeProfile({ seconds: 0.2, hertz: 1_000 });
       await busyUntil(taking);
       expect((await taking).hertz).toBe(1_000);
       spinTheWheels(50);
@@ -169,6 +169,27 @@ describe('profiling all the time', () => {
       expect((await profile.report()).bySelf[0]?.frame.file).toBe(import.meta.filename);
       spinTheWheels(50);
       expect(profiler.collect()).toHaveLength(1);
+    } finally {
+      profiler.stop();
+    }
+  });
+
+  it('lends its samples to a profile on demand of its own rate, and loses none', async () => {
+    const profiler = await ContinuousProfiler.start({ hertz: 200, windowMs: 10_000 });
+    try {
+      const begun = performance.now();
+      spinTheWheels(100);
+      const taking = takeProfile({ seconds: 0.3 });
+      const early = profiler.collect();
+      await busyUntil(taking);
+      const { hertz, durationMs, tree } = await taking;
+      expect(hertz).toBe(200);
+      expect(durationMs).toBeGreaterThanOrEqual(300);
+      const window = [...early, ...profiler.collect()];
+      const elapsed = performance.now() - begun;
+      expect(window.reduce((all, capture) => all + capture.durationMs, 0)).toBeGreaterThan(elapsed * 0.8);
+      const own = await Profile.from(window, Date.now());
+      expect(own.tree.samples.length).toBeGreaterThan(tree.samples.length);
     } finally {
       profiler.stop();
     }
@@ -189,12 +210,14 @@ describe('profiling all the time', () => {
   });
 
   it('may stop while a profile on demand is being taken', async () => {
-    const profiler = await ContinuousProfiler.start({ hertz: 200, windowMs: 10_000 });
-    const taking = takeProfile({ seconds: 0.05 });
-    await settle();
-    profiler.stop();
-    expect((await taking).durationMs).toBeGreaterThan(0);
-    expect((await takeProfile({ seconds: 0.01 })).hertz).toBe(1_000);
+    for (const hertz of [200, 1_000]) {
+      const profiler = await ContinuousProfiler.start({ hertz: 200, windowMs: 10_000 });
+      const taking = takeProfile({ seconds: 0.05, hertz });
+      await settle();
+      profiler.stop();
+      expect((await taking).durationMs).toBeGreaterThan(0);
+      expect((await takeProfile({ seconds: 0.01 })).hertz).toBe(1_000);
+    }
   });
 
   it('happens once per process', async () => {
