@@ -8,7 +8,8 @@ import { durationMs } from '../options.ts';
 import { type Scope, Service } from '../service.ts';
 import { hostOf } from '../supervisor/run.ts';
 
-const HOUR_MS = 3_600_000;
+/** Together with the highest rate: what V8 has to give up at once, on the event loop, is that much at most. */
+const MAX_INTERVAL_MS = 300_000;
 
 /**
  * Samples what the main thread runs, at a low rate, and reports each interval which functions and which services
@@ -22,15 +23,18 @@ const HOUR_MS = 3_600_000;
  */
 export class ProfilerService extends Service.extend({
   critical: z.boolean().default(false),
-  /** From the start, or the last report, to the next; from a second to an hour. */
+  /** From the start, or the last report, to the next; from a second to five minutes. */
   intervalMs: durationMs()
-    .refine((ms) => ms >= 1_000 && ms <= HOUR_MS, 'must be from 1000 (a second) to 3600000 (an hour)')
+    .refine(
+      (ms) => ms >= 1_000 && ms <= MAX_INTERVAL_MS,
+      'must be from 1000 (a second) to 300000 (five minutes)',
+    )
     .default(60_000),
   /**
    * Samples per second; a number that no timer of the daemon keeps step with. Each report holds up the loop for
    * up to two samples.
    */
-  hertz: z.int().min(50).max(1_000).default(251),
+  hertz: z.int().min(50).max(500).default(251),
   /** How many functions a report has. */
   top: z.int().min(1).max(1_000).default(10),
   /** Where profiles are written to; it is made when it is not there. Default: none are. */
