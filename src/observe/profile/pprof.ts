@@ -22,10 +22,11 @@ const zip = promisify(gzip);
  * wall time by stack, without what was idle; the label `service` tells whose code ran.
  */
 export async function pprof(profile: Profile): Promise<Buffer> {
-  const { root, services } = profile.tree;
+  const { root, services, samples } = profile.tree;
   const pacer = new Pacer();
   const stringTable = new StringTable();
-  const periodNanos = Math.round(1e9 / profile.hertz);
+  // Not the period that was asked for: on a busy machine there are fewer samples.
+  const periodNanos = Math.round((profile.durationMs * 1e6) / Math.max(1, samples.length));
   const frames = new Map<Frame, number>();
   const sample: Sample[] = [];
   const left: { readonly node: CallNode; readonly stack: readonly number[] }[] = [{ node: root, stack: [] }];
