@@ -1,5 +1,6 @@
 import type { BosunEvent } from '../events.ts';
 import type { Address } from '../net/listen.ts';
+import type { ProfileReport } from '../observe/reports.ts';
 import type { Phase, ServiceInfo } from '../supervisor/host.ts';
 import type { HeartbeatMemory } from './heartbeat.ts';
 
@@ -49,6 +50,36 @@ export interface ServerOptions {
   readonly healthTimeoutMs: number;
 }
 
+export const profileFormats = ['cpuprofile', 'pprof', 'report'] as const;
+export type ProfileFormat = (typeof profileFormats)[number];
+
+/** A profile that is to be taken. */
+export interface ProfileRequest {
+  readonly seconds: number;
+  /** Samples per second. */
+  readonly hertz: number;
+  readonly format: ProfileFormat;
+}
+
+/** What a heap snapshot would take; as it is shown to people. */
+export interface SnapshotPlan {
+  readonly heapUsedBytes: number;
+  /** How long the main loop would be blocked. */
+  readonly estimatedPauseMs: number;
+  readonly estimatedBytes: number;
+  /** On the disk that it is written to. */
+  readonly freeBytes: number;
+  /** Why none can be taken now. */
+  readonly refusal: string | null;
+}
+
+/** A heap snapshot that was taken. */
+export interface SnapshotTaken {
+  readonly path: string;
+  readonly bytes: number;
+  readonly durationMs: number;
+}
+
 /** What the thread does for the main one. */
 export type ThreadMethods = {
   /** Opens the control plane's server; one at a time. */
@@ -66,6 +97,9 @@ export type MainMethods = {
   health(argument: undefined): Promise<HealthReport>;
   restart(service: string): Promise<void>;
   reload(argument: undefined): Promise<void>;
+  profile(request: ProfileRequest): Promise<Uint8Array | ProfileReport>;
+  heapPlan(argument: undefined): Promise<SnapshotPlan>;
+  heapSnapshot(argument: undefined): Promise<SnapshotTaken>;
 };
 
 /** An event whose errors are `ErrorInfo`s. */

@@ -1,0 +1,120 @@
+import { writeSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Command } from 'commander';
+import type { Client } from './client.ts';
+import { connect, type DaemonOptions, daemonCommand } from './daemon-command.ts';
+import { print, printJson, styled, table } from './output.ts';
+import { type Order, orders, type Status, serviceRows, summary } from './status.ts';
+
+const REFRESH_MS = 1_000;
+
+export function topCommand(): Command {
+  return daemonCommand('top', 'Watch the services and the process of a running daemon.', [
+    'top',
+    'top --admin http://127.0.0.1:9090',
+    'top | cat                    # once, as without a terminal',
+  ]).action(async (options: DaemonOptions) => {
+    const client = await connect(options);
+    const status = await client.get<Status>('/api/status');
+    if (options.json) printJson(status);
+    else if (!process.stdout.isTTY) print(`${page(status, 'start order', false).join('\n')}\n`);
+    else await watch(client, status);
+  });
+}
+
+const page = (status: Status, order: Order, reverse: boolean): string[] => [
+  ...summary(status),
+  '',
+  ...table(serviceRows(status, order, reverse)),
+];
+
+/** Shows the state each second until a key or a signal ends that. */
+async function watch(client: Client, first: Status): Promise<void> {
+  const ended = new AbortController();
+  const names = Object.keys(orders) as Order[];
+  let status = first;
+  let index = 0;
+  let reverse = false;
+  using screen = new Screen();
+  const draw = () => {
+    const order = names[index] ?? 'start order';
+    const keys = `q quit   s sort (by ${order})   r reverse`;
+    screen.draw(page(status, order, reverse), styled('dim', keys));
+  };
+  using _keys = new Keys((key) => {
+    if (key === 'q' || key === '\x03' || key === '\x04') return ended.abort();
+    if (key === 's') index = (index + 1) % names.length;
+    if (key === 'r') reverse = !reverse;
+    draw();
+  });
+  process.stdout.on('resize', draw);
+  try {
+    for (;;) {
+      draw();
+      await sleep(REFRESH_MS, undefined, { signal: ended.signal });
+      status = await client.get<Status>('/api/status', ended.signal);
+    }
+  } catch (thrown) {
+    if (!ended.signal.aborted) throw thrown;
+  } finally {
+    process.stdout.off('resize', draw);
+  }
+}
+
+/** The other screen of the terminal, without a cursor; lines are not wrapped. */
+const ENTER = '\x1b[?1049h\x1b[?25l\x1b[?7l';
+const LEAVE = '\x1b[?7h\x1b[?25h\x1b[?1049l';
+const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/** The whole terminal, until it is disposed of or the process ends, however that comes. */
+class Screen implements Disposable {
+  readonly #leave = () => {
+    try {
+      writeSync(process.stdout.fd, LEAVE);
+    } catch {
+      // The terminal is gone.
+    }
+  };
+  readonly #onSignal = (signal: NodeJS.Signals) => {
+    this[Symbol.dispose]();
+    process.kill(process.pid, signal);
+  };
+
+  constructor() {
+    process.once('exit', this.#leave);
+    for (const signal of signals) process.once(signal, this.#onSignal);
+    print(ENTER);
+  }
+
+  draw(lines: readonly string[], foot: string): void {
+    const room = Math.max(1, (process.stdout.rows || 24) - 1);
+    const shown =
+      lines.length > room ? [...lines.slice(0, room - 1), `… ${lines.length - room + 1} more`] : lines;
+    const body = [...shown, ...Array(room - shown.length).fill(''), foot];
+    print(`\x1b[H${body.join('\x1b[K\r\n')}\x1b[K`);
+  }
+
+  [Symbol.dispose](): void {
+    process.off('exit', this.#leave);
+    for (const signal of signals) process.off(signal, this.#onSignal);
+    this.#leave();
+  }
+}
+
+/** The keys that are pressed, each as it is. */
+class Keys implements Disposable {
+  readonly #onData: (keys: string) => void;
+
+  constructor(onKey: (key: string) => void) {
+    this.#onData = (keys) => {
+      for (const key of keys) onKey(key);
+    };
+    if (!process.stdin.isTTY) return;
+    process.stdin.setRawMode(true).setEncoding('utf8').on('data', this.#onData);
+  }
+
+  [Symbol.dispose](): void {
+    if (!process.stdin.isTTY) return;
+    process.stdin.setRawMode(false).off('data', this.#onData).pause();
+  }
+}
