@@ -4,6 +4,7 @@ import type { ServiceClass } from '../service.ts';
 export const kinds: Readonly<Record<string, () => Promise<ServiceClass>>> = {
   admin: async () => (await import('../services/admin.ts')).AdminService,
   postgres: async () => (await import('../services/postgres.ts')).PostgresService,
+  profiler: async () => (await import('../services/profiler.ts')).ProfilerService,
   supervisor: async () => (await import('../supervisor/supervisor.ts')).Supervisor,
   'tcp-echo': async () => (await import('../services/tcp-echo.ts')).TcpEchoService,
 };
