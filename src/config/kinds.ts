@@ -2,6 +2,7 @@ import type { ServiceClass } from '../service.ts';
 
 /** The services that come with Bosun, by the names that a config file uses. Each is loaded when it is used. */
 export const kinds: Readonly<Record<string, () => Promise<ServiceClass>>> = {
+  'memory-tracer': async () => (await import('../services/memory-tracer.ts')).MemoryTracerService,
   postgres: async () => (await import('../services/postgres.ts')).PostgresService,
   supervisor: async () => (await import('../supervisor/supervisor.ts')).Supervisor,
   'tcp-echo': async () => (await import('../services/tcp-echo.ts')).TcpEchoService,

@@ -9,7 +9,9 @@ export class Collections implements Disposable {
     this.#observer = new PerformanceObserver((list) => {
       const major = list
         .getEntries()
-        .some(({ detail }) => (detail as NodeGCPerformanceDetail).kind === constants.NODE_PERFORMANCE_GC_MAJOR);
+        .some(
+          ({ detail }) => (detail as NodeGCPerformanceDetail).kind === constants.NODE_PERFORMANCE_GC_MAJOR,
+        );
       for (const listener of [...this.#listeners]) listener(major);
     });
     this.#observer.observe({ entryTypes: ['gc'] });

@@ -97,7 +97,12 @@ export class HeapSampler implements Disposable {
     for (const child of node.children) this.#collect(child, stack, into);
   }
 
-  #frame({ name = '', scriptName: file, lineNumber: line = 0, columnNumber: column = 0 }: AllocationProfileNode) {
+  #frame({
+    name = '',
+    scriptName: file,
+    lineNumber: line = 0,
+    columnNumber: column = 0,
+  }: AllocationProfileNode) {
     const key = `${file}:${line}:${column}:${name}`;
     let frame = this.#frames.get(key);
     if (frame === undefined) {

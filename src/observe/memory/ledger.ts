@@ -106,8 +106,7 @@ export class Ledger {
       const written = await this.#sites.functionAt(frame);
       return [written.file, { kind: 'file', frame: { name: '', file: written.file, line: 0, column: 0 } }];
     }
-    const hint =
-      callee === undefined ? { large: sizeBytes > LARGE_OBJECT_BYTES } : { callee: callee.name };
+    const hint = callee === undefined ? { large: sizeBytes > LARGE_OBJECT_BYTES } : { callee: callee.name };
     const key = `${this.#id(frame)} ${callee === undefined ? hint.large : `"${callee.name}`}`;
     return [key, { kind: 'line', frame, hint }];
   }
@@ -184,8 +183,7 @@ export class Ledger {
     for (const { growth, frame, lines } of found) {
       const heldAt = (line: Frame) => certain.get(placeOf(line)) ?? 0;
       const best = [...lines].sort((a, b) => heldAt(b) - heldAt(a))[0];
-      const place =
-        best !== undefined && heldAt(best) > 0 ? best : await this.#sites.functionAt(frame);
+      const place = best !== undefined && heldAt(best) > 0 ? best : await this.#sites.functionAt(frame);
       const row = rowOf(growth, [place]);
       const other = rows.get(placeOf(place));
       rows.set(placeOf(place), other === undefined ? row : sumOf(other, row));

@@ -55,10 +55,14 @@ export function allocationOffsets(text: string, start: number, hint: AllocationH
 }
 
 const callOf = (name: string) =>
-  new RegExp(`(?<![\\w$])${name.replace(/[^\w]/g, '\\$&')}(?:\\s*\\(|\\s*\`|(?<=new\\s+[\\w$.]+)(?![\\w$]))`, 'g');
+  new RegExp(
+    `(?<![\\w$])${name.replace(/[^\w]/g, '\\$&')}(?:\\s*\\(|\\s*\`|(?<=new\\s+[\\w$.]+)(?![\\w$]))`,
+    'g',
+  );
 
 /** How far into a match its operand begins, past the operator that showed it to be one. */
-const leading = (match: string) => /^[(,=:[?&|{;+]\s*(?=[[{"'])|^return\s*(?=[[{])/.exec(match)?.[0].length ?? 0;
+const leading = (match: string) =>
+  /^[(,=:[?&|{;+]\s*(?=[[{"'])|^return\s*(?=[[{])/.exec(match)?.[0].length ?? 0;
 
 const opening = new Set('([{');
 const closing = new Set(')]}');

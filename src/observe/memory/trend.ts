@@ -77,9 +77,7 @@ export class TrendDetector {
   #isNews({ mibPerHour }: Trend, bytes: number): boolean {
     const told = this.#told;
     return (
-      told === undefined ||
-      bytes >= told.bytes * AGAIN_FACTOR ||
-      mibPerHour >= told.mibPerHour * AGAIN_FACTOR
+      told === undefined || bytes >= told.bytes * AGAIN_FACTOR || mibPerHour >= told.mibPerHour * AGAIN_FACTOR
     );
   }
 

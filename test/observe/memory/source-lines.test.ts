@@ -59,13 +59,16 @@ describe('where in a function an allocation can have been made', () => {
     ['an arrow function of one expression', 'const f = |(x) => ({ x });\nconst other = { y: 1 };'],
     ['an arrow function of one parameter', 'const f = |x => ({ x });\nconst other = { y: 1 };'],
     ['a method', 'class A { make|(x) { return { x }; }\n other() { return {}; } }'],
-    ['a method with a type', 'class A { make|(x: string): Thing { return { x }; }\n other() { return {}; } }'],
+    [
+      'a method with a type',
+      'class A { make|(x: string): Thing { return { x }; }\n other() { return {}; } }',
+    ],
   ])('%s ends where it ends', (_, source) => {
     expect(lines(source, { large: false })).toEqual([1]);
   });
 
   test.each([
-    ['strings', "const s = '{ [' + \"} //\";\n"],
+    ['strings', 'const s = \'{ [\' + "} //";\n'],
     ['templates', 'tag(x ? 1 : 2); // `\n'],
     ['regular expressions', 'if (/[/}{`]/.test(x)) stop;\n'],
     ['divisions', 'x = a / b; y = c / d;\n'],
