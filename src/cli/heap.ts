@@ -1,7 +1,7 @@
 import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
-import type { SnapshotPlan, SnapshotTaken } from '../control/protocol.ts';
 import { BosunError } from '../errors.ts';
+import type { HeapSnapshot, SnapshotPlan } from '../observe/memory/heap-snapshot.ts';
 import type { Client } from './client.ts';
 import { connect, type DaemonOptions, daemonCommand } from './daemon-command.ts';
 import { UsageError } from './find-daemon.ts';
@@ -29,7 +29,8 @@ export function heapCommand(): Command {
     .action(async ({ out, yes = false, ...options }: HeapOptions) => {
       const client = await connect(options);
       const plan = await client.get<SnapshotPlan>('/api/heap-snapshot');
-      if (plan.refusal !== null) throw new NoSnapshotError(`no snapshot can be taken: ${plan.refusal}`);
+      if (plan.refusal !== null)
+        throw new NoSnapshotError(`no snapshot can be taken: ${plan.refusal.message}`);
       note(
         `The heap holds ${shortSize(plan.heapUsedBytes)}: the daemon will do nothing else for about ` +
           `${shortDuration(plan.estimatedPauseMs)}, and the file will be about ${shortSize(plan.estimatedBytes)} ` +
@@ -57,12 +58,12 @@ async function confirm(): Promise<void> {
   if (!yes) throw new NoSnapshotError('no snapshot was taken');
 }
 
-async function take(client: Client): Promise<SnapshotTaken> {
+async function take(client: Client): Promise<HeapSnapshot> {
   using _progress = new Progress('taking the snapshot');
-  return await client.post<SnapshotTaken>('/api/heap-snapshot');
+  return await client.post<HeapSnapshot>('/api/heap-snapshot');
 }
 
-async function takeAndFetch(client: Client, out: string): Promise<SnapshotTaken & { readonly file: string }> {
+async function takeAndFetch(client: Client, out: string): Promise<HeapSnapshot & { readonly file: string }> {
   return await writeFileWhole(out, async (file) => {
     const taken = await take(client);
     using progress = new Progress('fetching it');

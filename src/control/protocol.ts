@@ -1,5 +1,6 @@
 import type { BosunEvent } from '../events.ts';
 import type { Address } from '../net/listen.ts';
+import type { HeapSnapshot, SnapshotPlan, SnapshotRefusal } from '../observe/memory/heap-snapshot.ts';
 import type { ProfileReport } from '../observe/reports.ts';
 import type { Phase, ServiceInfo } from '../supervisor/host.ts';
 import type { HeartbeatMemory } from './heartbeat.ts';
@@ -61,25 +62,6 @@ export interface ProfileRequest {
   readonly format: ProfileFormat;
 }
 
-/** What a heap snapshot would take; as it is shown to people. */
-export interface SnapshotPlan {
-  readonly heapUsedBytes: number;
-  /** How long the main loop would be blocked. */
-  readonly estimatedPauseMs: number;
-  readonly estimatedBytes: number;
-  /** On the disk that it is written to. */
-  readonly freeBytes: number;
-  /** Why none can be taken now. */
-  readonly refusal: string | null;
-}
-
-/** A heap snapshot that was taken. */
-export interface SnapshotTaken {
-  readonly path: string;
-  readonly bytes: number;
-  readonly durationMs: number;
-}
-
 /** What the thread does for the main one. */
 export type ThreadMethods = {
   /** Opens the control plane's server; one at a time. */
@@ -97,9 +79,9 @@ export type MainMethods = {
   health(argument: undefined): Promise<HealthReport>;
   restart(service: string): Promise<void>;
   reload(argument: undefined): Promise<void>;
-  profile(request: ProfileRequest): Promise<Uint8Array | ProfileReport>;
+  profile(request: ProfileRequest, signal: AbortSignal): Promise<Uint8Array | ProfileReport>;
   heapPlan(argument: undefined): Promise<SnapshotPlan>;
-  heapSnapshot(argument: undefined): Promise<SnapshotTaken>;
+  heapSnapshot(argument: undefined, signal: AbortSignal): Promise<HeapSnapshot | SnapshotRefusal>;
 };
 
 /** An event whose errors are `ErrorInfo`s. */

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { askHealth } from '../control/health.ts';
 import { LinePump } from '../control/line-pump.ts';
+import { operations } from '../control/operations.ts';
 import { StatusWriter } from '../control/status.ts';
 import { acquireWatcher } from '../control/watcher.ts';
 import { type Address, formatAddress, portNumber } from '../net/listen.ts';
@@ -24,6 +25,8 @@ export class AdminService extends Service.extend({
   livenessLimitMs: durationMs().default(5_000),
   /** How long the services may take to say how they are, before `/readyz` says no. */
   healthTimeoutMs: durationMs().default(1_000),
+  /** Where heap snapshots are written. Default: a folder below the system's for temporary files. */
+  snapshotDir: z.string().min(1).optional(),
 }) {
   #address: Address | undefined;
 
@@ -34,11 +37,10 @@ export class AdminService extends Service.extend({
     const { watcher } = lease;
     const { rpc } = watcher;
     const writer = new StatusWriter(control);
-    const { healthTimeoutMs } = this.options;
+    const { healthTimeoutMs, snapshotDir } = this.options;
     watcher.offer({
       health: () => askHealth(host, healthTimeoutMs),
-      restart: (name) => control.restart(name),
-      reload: () => control.reload(),
+      ...operations({ service: this.name, scope, snapshotDir }),
     });
     void watcher.ended.then((error) => scope.fail(error));
     let due: NodeJS.Immediate | undefined;

@@ -18,9 +18,8 @@ const statuses: Readonly<Record<string, number>> = {
   ERR_UNKNOWN_SERVICE: 404,
   ERR_SERVICE_STOPPED: 409,
   ERR_PROFILER_BUSY: 409,
-  ERR_SNAPSHOT_BUSY: 409,
-  ERR_SNAPSHOT_TOO_SOON: 409,
-  ERR_SNAPSHOT_NO_ROOM: 507,
+  ERR_OWN_RESTART: 409,
+  ERR_HEAP_SNAPSHOT_REFUSED: 409,
 };
 
 /** @throws {Refusal} for what the main thread has thrown. */
@@ -81,9 +80,10 @@ export async function heapPlan({ main }: ControlPlane, { signal }: Ask): Promise
   return { body: await asked(main.call('heapPlan', undefined, { signal })) };
 }
 
-/** It is taken to its end, also when nobody waits any more. */
 export async function takeHeapSnapshot({ main }: ControlPlane, { signal }: Ask): Promise<Reply> {
-  return { body: await asked(main.call('heapSnapshot', undefined, { signal })) };
+  const taken = await asked(main.call('heapSnapshot', undefined, { signal }));
+  if (!('reason' in taken)) return { body: taken };
+  throw new Refusal(taken.reason === 'no-space' ? 507 : 409, 'ERR_HEAP_SNAPSHOT_REFUSED', taken.message);
 }
 
 /** A snapshot that this daemon has taken; no other file. */

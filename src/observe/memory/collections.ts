@@ -1,0 +1,33 @@
+import { constants, type NodeGCPerformanceDetail, PerformanceObserver } from 'node:perf_hooks';
+
+/** Watches V8's garbage collections. */
+export class Collections implements Disposable {
+  readonly #observer: PerformanceObserver;
+  readonly #listeners = new Set<(major: boolean) => void>();
+
+  constructor() {
+    this.#observer = new PerformanceObserver((list) => {
+      const major = list
+        .getEntries()
+        .some(
+          ({ detail }) => (detail as NodeGCPerformanceDetail).kind === constants.NODE_PERFORMANCE_GC_MAJOR,
+        );
+      for (const listener of [...this.#listeners]) listener(major);
+    });
+    this.#observer.observe({ entryTypes: ['gc'] });
+  }
+
+  /**
+   * Calls `listener` soon after each collection, with whether it was one of the whole heap. Returns the way to end
+   * that.
+   */
+  on(listener: (major: boolean) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  [Symbol.dispose](): void {
+    this.#listeners.clear();
+    this.#observer.disconnect();
+  }
+}
