@@ -1,5 +1,4 @@
 import { resolve } from 'node:path';
-import type { z } from 'zod';
 import { Conversion } from '../config/convert.ts';
 import type { ConfigNode, MapNode } from '../config/node.ts';
 import { ConfigError, Problems } from '../config/problems.ts';
@@ -29,11 +28,13 @@ export async function adminOf(
     found.node,
   );
   if (problems.covers(path)) throw problemsBelow(problems, path);
-  const { host, port, path: socket, token } = AdminService.schema.parse(given) as AdminOptions;
-  return { address: socket === undefined ? { host, port } : { path: socket }, token };
+  const { host, port, path: socket, token } = AdminService.schema.parse(given);
+  const address = socket === undefined ? { host: reachable(host), port } : { path: socket };
+  return { address, token };
 }
 
-type AdminOptions = z.output<typeof AdminService.schema> & { readonly token?: string };
+/** A daemon that listens on all addresses of its machine is reached from there at the loopback one. */
+const reachable = (host: string) => (host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host);
 
 /** The first service of the kind, also below a supervisor. */
 function findAdmin(

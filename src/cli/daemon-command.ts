@@ -9,7 +9,7 @@ export interface DaemonOptions extends FindOptions {
 }
 
 const findHelp = `
-The daemon is found through its admin service: at --admin or BOSUN_ADMIN (http://127.0.0.1:9090, or the path of a
+The daemon is found through its admin service: at --admin or BOSUN_ADMIN (http://127.0.0.1:7171, or the path of a
 Unix socket), else where the config in this directory, or --config, has it. A token is taken from --token-file,
 BOSUN_ADMIN_TOKEN or the config.
 

@@ -56,10 +56,10 @@ A daemon is reached through its admin service. In the config:
   services:
     admin: { use: admin, path: /run/my-daemon/admin.sock }
 For a daemon that is not run from a config in this directory:
-  bosun ps --admin /run/my-daemon/admin.sock      (or --admin http://127.0.0.1:9090, or --config <file>)`);
+  bosun ps --admin /run/my-daemon/admin.sock      (or --admin http://127.0.0.1:7171, or --config <file>)`);
 }
 
-/** `http://127.0.0.1:9090`, `unix:/run/admin.sock`, or the path of a socket. */
+/** `http://127.0.0.1:7171`, `unix:/run/admin.sock`, or the path of a socket. */
 function parseTarget(name: string, text: string): Target['address'] {
   const path = /^unix:(.+)$/s.exec(text)?.[1] ?? (/^[a-z]+:\/\//i.test(text) ? undefined : text);
   if (path?.includes('/')) return { path };

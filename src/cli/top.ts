@@ -11,7 +11,7 @@ const REFRESH_MS = 1_000;
 export function topCommand(): Command {
   return daemonCommand('top', 'Watch the services and the process of a running daemon.', [
     'top',
-    'top --admin http://127.0.0.1:9090',
+    'top --admin http://127.0.0.1:7171',
     'top | cat                    # once, as without a terminal',
   ]).action(async (options: DaemonOptions) => {
     const client = await connect(options);

@@ -4,6 +4,7 @@ import type { HeapSnapshot, SnapshotPlan, SnapshotRefusal } from '../observe/mem
 import type { ProfileReport } from '../observe/reports.ts';
 import type { Phase, ServiceInfo } from '../supervisor/host.ts';
 import type { HeartbeatMemory } from './heartbeat.ts';
+import type { SystemdOptions } from './systemd.ts';
 
 /** What the thread is made with. */
 export interface ThreadData {
@@ -47,6 +48,11 @@ export interface ServerOptions {
   readonly host: string;
   readonly port: number;
   readonly path: string | undefined;
+  /** `undefined`: whoever can connect may do all. */
+  readonly token: string | undefined;
+  /** Names, beyond those of the loopback and of `host`, by which it may be called. */
+  readonly hosts: readonly string[];
+  readonly maxConnections: number;
   readonly livenessLimitMs: number;
   readonly healthTimeoutMs: number;
 }
@@ -62,6 +68,20 @@ export interface ProfileRequest {
   readonly format: ProfileFormat;
 }
 
+/** Somebody asked for something to be done. */
+export interface AuditEntry {
+  readonly remote: string;
+  readonly userAgent: string | undefined;
+  readonly method: string;
+  readonly path: string;
+  readonly status: number;
+  /** Why it was not done. */
+  readonly error?: string | undefined;
+  readonly durationMs?: number;
+  /** How many more were refused since the entry before. */
+  readonly unsaid?: number;
+}
+
 /** What the thread does for the main one. */
 export type ThreadMethods = {
   /** Opens the control plane's server; one at a time. */
@@ -72,6 +92,10 @@ export type ThreadMethods = {
   event(event: PlainEvent): void;
   /** Lines of the log, as JSON. */
   lines(lines: readonly string[]): void;
+  /** Begins to speak to systemd. */
+  linkSystemd(options: SystemdOptions): void;
+  /** Tells systemd, when that has begun; resolves when all it was told before is there, too. */
+  notify(assignments: readonly string[]): Promise<void> | undefined;
 };
 
 /** What the main thread does for the other. */
@@ -82,6 +106,14 @@ export type MainMethods = {
   profile(request: ProfileRequest, signal: AbortSignal): Promise<Uint8Array | ProfileReport>;
   heapPlan(argument: undefined): Promise<SnapshotPlan>;
   heapSnapshot(argument: undefined, signal: AbortSignal): Promise<HeapSnapshot | SnapshotRefusal>;
+  /** Logs an action. */
+  audit(entry: AuditEntry): void;
+  /** Logs that somebody was not let in. */
+  refused(entry: AuditEntry): void;
+  /** What is wrong with a service that the daemon cannot do without; `undefined`: nothing. */
+  vital(argument: undefined): Promise<string | undefined>;
+  /** systemd could not be told. */
+  notifyFailed(message: string): void;
 };
 
 /** An event whose errors are `ErrorInfo`s. */

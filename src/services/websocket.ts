@@ -5,7 +5,7 @@ import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import { z } from 'zod';
 import { OptionsError } from '../errors.ts';
-import { portNumber } from '../net/listen.ts';
+import { portNumber } from '../net/listen-options.ts';
 import { byteCount, durationMs } from '../options.ts';
 import { type Scope, Service, type StopReason, service } from '../service.ts';
 import { refuse } from './http/answers.ts';

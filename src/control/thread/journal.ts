@@ -16,6 +16,8 @@ export interface JournalEntry {
 /** What the thread knows of the daemon: its state, and the last of what happened. */
 export class Journal {
   status: DaemonStatus = { phase: 'starting', services: [] };
+  /** Whether all services have started, once. */
+  started = false;
   memory: MemoryReport | undefined;
   leak: LeakSuspicion | undefined;
   profile: ProfileReport | undefined;
@@ -54,6 +56,7 @@ export class Journal {
 
   setStatus(status: DaemonStatus): void {
     this.status = status;
+    this.started ||= status.phase === 'ready';
   }
 
   addEvent(event: PlainEvent): void {

@@ -5,15 +5,18 @@ import type { MainMethods, ThreadData, ThreadMethods } from '../protocol.ts';
 import { Rpc } from '../rpc.ts';
 import { Journal } from './journal.ts';
 import type { ControlServer } from './server.ts';
+import type { SystemdNotifier } from './systemd.ts';
 
-const { heartbeat } = workerData as ThreadData;
+const { heartbeat: memory } = workerData as ThreadData;
+const heartbeat = new HeartbeatReader(memory);
 const journal = new Journal();
 let server: ControlServer | undefined;
+let systemd: Promise<SystemdNotifier> | undefined;
 
 const methods: ThreadMethods = {
   async listen(options) {
     const { ControlServer } = await import('./server.ts');
-    server = new ControlServer({ options, journal, main, heartbeat: new HeartbeatReader(heartbeat) });
+    server = new ControlServer({ options, journal, main, heartbeat });
     return await server.listen();
   },
   async unlisten() {
@@ -23,6 +26,12 @@ const methods: ThreadMethods = {
   status: (status) => journal.setStatus(status),
   event: (event) => journal.addEvent(event),
   lines: (lines) => journal.addLines(lines),
+  linkSystemd(options) {
+    systemd = import('./systemd.ts').then(
+      ({ SystemdNotifier }) => new SystemdNotifier(options, main, heartbeat),
+    );
+  },
+  notify: (assignments) => systemd?.then((notifier) => notifier.notify(assignments)),
 };
 
 const main = new Rpc<MainMethods>(parentPort as MessagePort, methods);

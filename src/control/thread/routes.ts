@@ -21,6 +21,8 @@ export interface Ask {
   readonly url: URL;
   /** What stands in the place of `*`. */
   readonly parameter: string;
+  /** Whether the client may be told all: it has the token, or none is needed. */
+  readonly trusted: boolean;
   /** Aborts when the client goes. */
   readonly signal: AbortSignal;
 }
