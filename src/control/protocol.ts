@@ -1,7 +1,8 @@
 import type { BosunEvent } from '../events.ts';
+import type { LogShare } from '../logging/logging.ts';
 import type { Address } from '../net/listen.ts';
 import type { HeapSnapshot, SnapshotPlan, SnapshotRefusal } from '../observe/memory/heap-snapshot.ts';
-import type { ProfileReport } from '../observe/reports.ts';
+import type { ProfileReport, Stall } from '../observe/reports.ts';
 import type { Phase, ServiceInfo } from '../supervisor/host.ts';
 import type { HeartbeatMemory } from './heartbeat.ts';
 import type { SystemdOptions } from './systemd.ts';
@@ -82,6 +83,19 @@ export interface AuditEntry {
   readonly unsaid?: number;
 }
 
+/** What the thread is told to look for stalls with. */
+export interface StallOptions {
+  /** By how much the loop has to be late. */
+  readonly thresholdMs: number;
+  /** How many reports are kept. */
+  readonly keep: number;
+  /** Gives a `Glimpse` of the main thread: see `StackProbe`. */
+  readonly expression: string;
+  /** Who it is done for, as the log names it. */
+  readonly service: string;
+  readonly log: LogShare;
+}
+
 /** What the thread does for the main one. */
 export type ThreadMethods = {
   /** Opens the control plane's server; one at a time. */
@@ -96,6 +110,12 @@ export type ThreadMethods = {
   linkSystemd(options: SystemdOptions): void;
   /** Tells systemd, when that has begun; resolves when all it was told before is there, too. */
   notify(assignments: readonly string[]): Promise<void> | undefined;
+  /** Begins to look for stalls of the main loop; one at a time. */
+  watchStalls(options: StallOptions): Promise<void>;
+  /** From now on, stalls of this length count. */
+  setStallThreshold(thresholdMs: number): void;
+  /** Ends that: the last stall has been told when it resolves. */
+  unwatchStalls(argument: undefined): Promise<void>;
 };
 
 /** What the main thread does for the other. */
@@ -114,6 +134,8 @@ export type MainMethods = {
   vital(argument: undefined): Promise<string | undefined>;
   /** systemd could not be told. */
   notifyFailed(message: string): void;
+  /** A stall is over. */
+  stalled(stall: Stall): void;
 };
 
 /** An event whose errors are `ErrorInfo`s. */

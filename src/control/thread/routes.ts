@@ -47,6 +47,7 @@ export const routes: readonly Route[] = [
   route('GET', '/readyz', readyz),
   route('GET', '/startupz', startupz),
   route('GET', '/api/status', async (plane) => ({ body: statusOf(plane) })),
+  route('GET', '/api/stalls', ({ journal }) => ({ body: journal.stalls.toReversed() })),
   route('POST', '/api/services/*/restart', restart),
   route('POST', '/api/reload', reload),
   route('GET', '/api/logs', logs),
