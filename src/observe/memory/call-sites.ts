@@ -14,6 +14,16 @@ interface Known {
   readonly origin: number;
   /** Its beginning, as its author wrote it. */
   readonly frame: Frame;
+  /** Functions that it has been seen to call, which V8 may inline: then what they allocate shows as its own. */
+  readonly callees: Set<Frame>;
+}
+
+/** Where in a function an allocation can have been made, as the author wrote it. */
+export interface Places {
+  /** In its own text. */
+  readonly own: readonly Frame[];
+  /** In what it calls. */
+  readonly inlined: readonly Frame[];
 }
 
 /** The function that an allocation is put down to, and what is known of where in it that was. */
@@ -29,6 +39,9 @@ const ownPath = fileURLToPath(ownRoot);
 
 /** Places found that are kept. */
 const MAX_PLACES = 5_000;
+
+/** How deep calls are followed that may have been inlined. */
+const MAX_INLINED_DEPTH = 3;
 
 /** How many functions are looked up in one turn of the event loop. */
 const LOOK_UPS_PER_TURN = 100;
@@ -54,12 +67,15 @@ export class CallSites {
     let bestOrigin: number = Number.POSITIVE_INFINITY;
     let callee: Frame | undefined;
     for (let at: Stack | undefined = stack; at !== undefined; at = at.caller) {
-      const { origin } = this.#known.get(at.frame) ?? (await this.#learn(at.frame));
+      const { origin, callees } = this.#known.get(at.frame) ?? (await this.#learn(at.frame));
+      if (bestOrigin === origins.user && origin === origins.user) {
+        if (at.frame !== best.frame) callees.add(best.frame);
+        break;
+      }
       if (origin < bestOrigin) {
         best = { frame: at.frame, callee };
         bestOrigin = origin;
       }
-      if (bestOrigin === origins.user) break;
       callee = at.frame;
     }
     return best;
@@ -70,8 +86,31 @@ export class CallSites {
     return (this.#known.get(frame) ?? (await this.#learn(frame))).frame;
   }
 
-  /** The lines that an allocation in a function can have been made in, as the author wrote them; [] if not known. */
-  async lines(frame: Frame, hint: AllocationHint): Promise<readonly Frame[]> {
+  /** The lines that an allocation in a function can have been made in. */
+  async places(frame: Frame, hint: AllocationHint): Promise<Places> {
+    const own = await this.#lines(frame, hint);
+    if (!('callee' in hint)) return { own, inlined: await this.#inlinedLines(frame, hint) };
+    if (own.length > 0) return { own, inlined: [] };
+    const inlined = await this.#inlinedLines(frame, hint);
+    // What it called has another name there.
+    return inlined.length > 0 ? { own, inlined } : this.places(frame, { large: false });
+  }
+
+  async #inlinedLines(frame: Frame, hint: AllocationHint): Promise<Frame[]> {
+    const lines: Frame[] = [];
+    const seen = new Set([frame]);
+    let level = [frame];
+    for (let depth = 0; depth < MAX_INLINED_DEPTH && level.length > 0; depth++) {
+      level = level.flatMap((at) => [...(this.#known.get(at)?.callees ?? [])].filter((it) => !seen.has(it)));
+      for (const callee of level) {
+        seen.add(callee);
+        lines.push(...(await this.#lines(callee, hint)));
+      }
+    }
+    return lines;
+  }
+
+  async #lines(frame: Frame, hint: AllocationHint): Promise<readonly Frame[]> {
     const key = `${JSON.stringify(hint)} ${frame.file}:${frame.line}:${frame.column}`;
     let found = this.#places.get(key);
     if (found === undefined) {
@@ -105,7 +144,11 @@ export class CallSites {
     if (++this.#lookUps % LOOK_UPS_PER_TURN === 0) await setImmediate();
     const written = await this.#maps.original(frame);
     const origin = originOf(frame.file);
-    const known = { origin: origin === origins.user ? originOf(written.file) : origin, frame: written };
+    const known = {
+      origin: origin === origins.user ? originOf(written.file) : origin,
+      frame: written,
+      callees: new Set<Frame>(),
+    };
     this.#known.set(frame, known);
     return known;
   }

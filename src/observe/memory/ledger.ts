@@ -1,5 +1,5 @@
 import type { Frame, MemoryRow } from '../reports.ts';
-import type { CallSite, CallSites } from './call-sites.ts';
+import type { CallSite, CallSites, Places } from './call-sites.ts';
 import type { Allocations, Capture, Stack } from './heap-sampler.ts';
 import type { AllocationHint } from './source-lines.ts';
 
@@ -43,6 +43,11 @@ export class Ledger {
   readonly #groupBy: GroupBy;
   readonly #ids = new WeakMap<Frame, number>();
   #nextId = 0;
+  /**
+   * How much was held for certain by the lines of the functions, at the most: once V8 has inlined a function, nothing
+   * can be told of it for certain.
+   */
+  readonly #certain = new Map<string, number>();
   #last: Holdings = new Map();
   #arrayBuffersBytes: number;
 
@@ -156,8 +161,8 @@ export class Ledger {
     let callee: Frame | undefined;
     for (let at: Stack | undefined = stack; at !== undefined; at = at.caller) {
       const hint = callee === undefined ? { large: false } : { callee: callee.name };
-      const lines = await this.#sites.lines(at.frame, hint);
-      frames.push(lines.length === 1 ? (lines[0] as Frame) : await this.#sites.functionAt(at.frame));
+      const { own } = await this.#sites.places(at.frame, hint);
+      frames.push(own.length === 1 ? (own[0] as Frame) : await this.#sites.functionAt(at.frame));
       callee = at.frame;
     }
     return frames;
@@ -165,31 +170,39 @@ export class Ledger {
 
   /**
    * What can only have been made in one line is put there. What can have been made in several goes to the one of
-   * them that holds most for certain; without one, to the beginning of the function.
+   * them that holds most for certain; without one, to the only one in the function itself, or to its beginning.
    */
   async #byLine(growths: readonly Growth[]): Promise<MemoryRow[]> {
-    const certain = new Map<string, number>();
-    const found: { growth: Growth; frame: Frame; lines: readonly Frame[] }[] = [];
+    const certain = this.#certain;
+    const found: { growth: Growth; frame: Frame; places: Places }[] = [];
     for (const growth of growths) {
       if (growth.origin.kind !== 'line') continue;
       const { frame, hint } = growth.origin;
-      const lines = await this.#sites.lines(frame, hint);
-      found.push({ growth, frame, lines });
-      const [line] = lines;
-      if (line === undefined || lines.length > 1) continue;
-      certain.set(placeOf(line), (certain.get(placeOf(line)) ?? 0) + bytesOf(growth));
+      const places = await this.#sites.places(frame, hint);
+      found.push({ growth, frame, places });
+      const [line] = places.own;
+      if (line === undefined || places.own.length + places.inlined.length > 1) continue;
+      certain.set(placeOf(line), Math.max(certain.get(placeOf(line)) ?? 0, bytesOf(growth)));
     }
     const rows = new Map<string, MemoryRow>();
-    for (const { growth, frame, lines } of found) {
-      const heldAt = (line: Frame) => certain.get(placeOf(line)) ?? 0;
-      const best = [...lines].sort((a, b) => heldAt(b) - heldAt(a))[0];
-      const place = best !== undefined && heldAt(best) > 0 ? best : await this.#sites.functionAt(frame);
+    for (const { growth, frame, places } of found) {
+      const place = mostCertain(places, certain) ?? (await this.#sites.functionAt(frame));
       const row = rowOf(growth, [place]);
       const other = rows.get(placeOf(place));
       rows.set(placeOf(place), other === undefined ? row : sumOf(other, row));
     }
     return [...rows.values()];
   }
+}
+
+function mostCertain({ own, inlined }: Places, certain: ReadonlyMap<string, number>): Frame | undefined {
+  let best = own.length === 1 ? own[0] : undefined;
+  let most = 0;
+  for (const line of [...own, ...inlined]) {
+    const held = certain.get(placeOf(line)) ?? 0;
+    if (held > most) [best, most] = [line, held];
+  }
+  return best;
 }
 
 const placeOf = ({ file, line, name }: Frame) => `${file}:${line}:${name}`;

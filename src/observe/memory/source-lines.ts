@@ -47,11 +47,11 @@ export function allocationOffsets(text: string, start: number, hint: AllocationH
     }
     return [];
   };
-  if ('large' in hint) return hint.large ? first(growth, creation, call) : first(creation, growth, call);
+  // Without a place of its kind, it was made in what was called and inlined.
+  if ('large' in hint) return first(hint.large ? growth : creation, call);
   const name = hint.callee.replace(/^(?:get|set|async) /, '').replace(/^.*\./, '');
-  const called = name === '' ? [] : offsets(callOf(name));
-  if (called.length > 0) return called;
-  return /Buffer|Array$/.test(name) ? first(buffers, creation, call) : first(call, creation);
+  if (name === '') return [];
+  return /Buffer|Array$/.test(name) ? first(callOf(name), buffers) : offsets(callOf(name));
 }
 
 const callOf = (name: string) =>
@@ -121,7 +121,8 @@ function withoutInner(body: string): string {
   return text;
 }
 
-const literals = /\/\/[^\n]*|\/\*[^]*?\*\/|"(?:[^"\\\n]|\\[^])*"|'(?:[^'\\\n]|\\[^])*'|[`{}]|\/(?![/*])/g;
+const literals =
+  /\/\/[^\n]*|\/\*[\s\S]*?\*\/|"(?:[^"\\\n]|\\[\s\S])*"|'(?:[^'\\\n]|\\[\s\S])*'|[`{}]|\/(?![/*])/g;
 const expression = /\/(?:[^/\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])+\/[a-z]*/y;
 
 /** The text with what is not code blank (comments, and what is inside of strings), of the same length. */
