@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import type { Frame } from '../reports.ts';
 import type { SourceMaps } from '../source-maps.ts';
 import type { Stack } from './heap-sampler.ts';
-import { type AllocationHint, allocationOffsets } from './source-lines.ts';
+import { type AllocationHint, allocations } from './source-lines.ts';
 
 /** Whose code a function is: the lower, the rather a call site. */
 const origins = { user: 0, library: 1, bosun: 2, internal: 3 } as const;
@@ -18,12 +18,20 @@ interface Known {
   readonly callees: Set<Frame>;
 }
 
-/** Where in a function an allocation can have been made, as the author wrote it. */
+/** A line that can have made an allocation. */
+export interface Line {
+  /** As the author wrote it. */
+  readonly frame: Frame;
+  /** Whether what it makes is handed to a call, which may keep it. */
+  readonly isArgument: boolean;
+}
+
+/** Where in a function an allocation can have been made. */
 export interface Places {
   /** In its own text. */
-  readonly own: readonly Frame[];
+  readonly own: readonly Line[];
   /** In what it calls. */
-  readonly inlined: readonly Frame[];
+  readonly inlined: readonly Line[];
 }
 
 /** The function that an allocation is put down to, and what is known of where in it that was. */
@@ -53,7 +61,7 @@ const LOOK_UPS_PER_TURN = 100;
 export class CallSites {
   readonly #maps: SourceMaps;
   readonly #known = new WeakMap<Frame, Known>();
-  readonly #places = new Map<string, readonly Frame[]>();
+  readonly #places = new Map<string, readonly Line[]>();
   #texts = new Map<string, Promise<string | undefined>>();
   #lookUps = 0;
 
@@ -89,15 +97,15 @@ export class CallSites {
   /** The lines that an allocation in a function can have been made in. */
   async places(frame: Frame, hint: AllocationHint): Promise<Places> {
     const own = await this.#lines(frame, hint);
-    if (!('callee' in hint)) return { own, inlined: await this.#inlinedLines(frame, hint) };
-    if (own.length > 0) return { own, inlined: [] };
-    const inlined = await this.#inlinedLines(frame, hint);
-    // What it called has another name there.
-    return inlined.length > 0 ? { own, inlined } : this.places(frame, { large: false });
+    // What it called for it is of one name.
+    const inlined = 'callee' in hint && own.length > 0 ? [] : await this.#inlinedLines(frame, hint);
+    if (own.length + inlined.length > 0) return { own, inlined };
+    if ('callee' in hint) return this.places(frame, { kind: 'object' });
+    return { own: await this.#lines(frame, { kind: 'call' }), inlined };
   }
 
-  async #inlinedLines(frame: Frame, hint: AllocationHint): Promise<Frame[]> {
-    const lines: Frame[] = [];
+  async #inlinedLines(frame: Frame, hint: AllocationHint): Promise<Line[]> {
+    const lines: Line[] = [];
     const seen = new Set([frame]);
     let level = [frame];
     for (let depth = 0; depth < MAX_INLINED_DEPTH && level.length > 0; depth++) {
@@ -110,7 +118,7 @@ export class CallSites {
     return lines;
   }
 
-  async #lines(frame: Frame, hint: AllocationHint): Promise<readonly Frame[]> {
+  async #lines(frame: Frame, hint: AllocationHint): Promise<readonly Line[]> {
     const key = `${JSON.stringify(hint)} ${frame.file}:${frame.line}:${frame.column}`;
     let found = this.#places.get(key);
     if (found === undefined) {
@@ -126,16 +134,20 @@ export class CallSites {
     this.#texts = new Map();
   }
 
-  async #find(frame: Frame, hint: AllocationHint): Promise<Frame[]> {
+  async #find(frame: Frame, hint: AllocationHint): Promise<Line[]> {
     if (frame.line === 0 || originOf(frame.file) === origins.internal) return [];
     const text = await this.#text(frame.file);
     if (text === undefined) return [];
     const { name } = await this.functionAt(frame);
-    const byLine = new Map<number, Frame>();
+    const byLine = new Map<number, Line>();
     const start = offsetOf(text, frame.line, frame.column);
-    for (const offset of allocationOffsets(text, start, hint)) {
+    for (const { offset, isArgument } of allocations(text, start, hint)) {
       const place = await this.#maps.original({ ...frame, name, ...positionOf(text, offset) });
-      if (!byLine.has(place.line)) byLine.set(place.line, place);
+      const known = byLine.get(place.line);
+      byLine.set(place.line, {
+        frame: known?.frame ?? place,
+        isArgument: isArgument || known?.isArgument === true,
+      });
     }
     return [...byLine.values()];
   }

@@ -1,5 +1,5 @@
 import type { Frame, MemoryRow } from '../reports.ts';
-import type { CallSite, CallSites, Places } from './call-sites.ts';
+import type { CallSite, CallSites, Line, Places } from './call-sites.ts';
 import type { Allocations, Capture, Stack } from './heap-sampler.ts';
 import type { AllocationHint } from './source-lines.ts';
 
@@ -111,8 +111,9 @@ export class Ledger {
       const written = await this.#sites.functionAt(frame);
       return [written.file, { kind: 'file', frame: { name: '', file: written.file, line: 0, column: 0 } }];
     }
-    const hint = callee === undefined ? { large: sizeBytes > LARGE_OBJECT_BYTES } : { callee: callee.name };
-    const key = `${this.#id(frame)} ${callee === undefined ? hint.large : `"${callee.name}`}`;
+    const kind = sizeBytes > LARGE_OBJECT_BYTES ? 'growth' : 'object';
+    const hint = callee === undefined ? ({ kind } as const) : { callee: callee.name };
+    const key = `${this.#id(frame)} ${callee === undefined ? kind : `"${callee.name}`}`;
     return [key, { kind: 'line', frame, hint }];
   }
 
@@ -160,9 +161,9 @@ export class Ledger {
     const frames: Frame[] = [];
     let callee: Frame | undefined;
     for (let at: Stack | undefined = stack; at !== undefined; at = at.caller) {
-      const hint = callee === undefined ? { large: false } : { callee: callee.name };
+      const hint = callee === undefined ? ({ kind: 'object' } as const) : { callee: callee.name };
       const { own } = await this.#sites.places(at.frame, hint);
-      frames.push(own.length === 1 ? (own[0] as Frame) : await this.#sites.functionAt(at.frame));
+      frames.push(own.length === 1 ? (own[0] as Line).frame : await this.#sites.functionAt(at.frame));
       callee = at.frame;
     }
     return frames;
@@ -170,7 +171,8 @@ export class Ledger {
 
   /**
    * What can only have been made in one line is put there. What can have been made in several goes to the one of
-   * them that holds most for certain; without one, to the only one in the function itself, or to its beginning.
+   * them that holds most for certain; without one, to the only one that hands it to a call, or to the only one in the
+   * function itself, or to its beginning.
    */
   async #byLine(growths: readonly Growth[]): Promise<MemoryRow[]> {
     const certain = this.#certain;
@@ -180,7 +182,7 @@ export class Ledger {
       const { frame, hint } = growth.origin;
       const places = await this.#sites.places(frame, hint);
       found.push({ growth, frame, places });
-      const [line] = places.own;
+      const line = places.own[0]?.frame;
       if (line === undefined || places.own.length + places.inlined.length > 1) continue;
       certain.set(placeOf(line), Math.max(certain.get(placeOf(line)) ?? 0, bytesOf(growth)));
     }
@@ -195,15 +197,18 @@ export class Ledger {
   }
 }
 
-function mostCertain({ own, inlined }: Places, certain: ReadonlyMap<string, number>): Frame | undefined {
-  let best = own.length === 1 ? own[0] : undefined;
+function mostCertain(places: Places, certain: ReadonlyMap<string, number>): Frame | undefined {
+  const lines = [...places.own, ...places.inlined];
+  let best: Frame | undefined;
   let most = 0;
-  for (const line of [...own, ...inlined]) {
-    const held = certain.get(placeOf(line)) ?? 0;
-    if (held > most) [best, most] = [line, held];
+  for (const { frame } of lines) {
+    const held = certain.get(placeOf(frame)) ?? 0;
+    if (held > most) [best, most] = [frame, held];
   }
-  return best;
+  return best ?? only(lines.filter(({ isArgument }) => isArgument)) ?? only(places.own);
 }
+
+const only = (lines: readonly Line[]) => (lines.length === 1 ? lines[0]?.frame : undefined);
 
 const placeOf = ({ file, line, name }: Frame) => `${file}:${line}:${name}`;
 
