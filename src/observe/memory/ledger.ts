@@ -182,8 +182,8 @@ export class Ledger {
       const { frame, hint } = growth.origin;
       const places = await this.#sites.places(frame, hint);
       found.push({ growth, frame, places });
-      const line = places.own[0]?.frame;
-      if (line === undefined || places.own.length + places.inlined.length > 1) continue;
+      const line = only([...places.own, ...places.inlined]);
+      if (line === undefined) continue;
       certain.set(placeOf(line), Math.max(certain.get(placeOf(line)) ?? 0, bytesOf(growth)));
     }
     const rows = new Map<string, MemoryRow>();
@@ -205,7 +205,7 @@ function mostCertain(places: Places, certain: ReadonlyMap<string, number>): Fram
     const held = certain.get(placeOf(frame)) ?? 0;
     if (held > most) [best, most] = [frame, held];
   }
-  return best ?? only(lines.filter(({ isArgument }) => isArgument)) ?? only(places.own);
+  return best ?? only(lines) ?? only(lines.filter(({ isArgument }) => isArgument)) ?? only(places.own);
 }
 
 const only = (lines: readonly Line[]) => (lines.length === 1 ? lines[0]?.frame : undefined);
