@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import type { Frame } from '../reports.ts';
 import type { SourceMaps } from '../source-maps.ts';
 import type { Stack } from './heap-sampler.ts';
-import { type AllocationHint, allocationOffsets } from './source-lines.ts';
+import { type AllocationHint, allocations } from './source-lines.ts';
 
 /** Whose code a function is: the lower, the rather a call site. */
 const origins = { user: 0, library: 1, bosun: 2, internal: 3 } as const;
@@ -14,6 +14,24 @@ interface Known {
   readonly origin: number;
   /** Its beginning, as its author wrote it. */
   readonly frame: Frame;
+  /** Functions that it has been seen to call, which V8 may inline: then what they allocate shows as its own. */
+  readonly callees: Set<Frame>;
+}
+
+/** A line that can have made an allocation. */
+export interface Line {
+  /** As the author wrote it. */
+  readonly frame: Frame;
+  /** Whether what it makes is handed to a call, which may keep it. */
+  readonly isArgument: boolean;
+}
+
+/** Where in a function an allocation can have been made. */
+export interface Places {
+  /** In its own text. */
+  readonly own: readonly Line[];
+  /** In what it calls. */
+  readonly inlined: readonly Line[];
 }
 
 /** The function that an allocation is put down to, and what is known of where in it that was. */
@@ -30,6 +48,9 @@ const ownPath = fileURLToPath(ownRoot);
 /** Places found that are kept. */
 const MAX_PLACES = 5_000;
 
+/** How deep calls are followed that may have been inlined. */
+const MAX_INLINED_DEPTH = 3;
+
 /** How many functions are looked up in one turn of the event loop. */
 const LOOK_UPS_PER_TURN = 100;
 
@@ -40,7 +61,7 @@ const LOOK_UPS_PER_TURN = 100;
 export class CallSites {
   readonly #maps: SourceMaps;
   readonly #known = new WeakMap<Frame, Known>();
-  readonly #places = new Map<string, readonly Frame[]>();
+  readonly #places = new Map<string, readonly Line[]>();
   #texts = new Map<string, Promise<string | undefined>>();
   #lookUps = 0;
 
@@ -54,12 +75,15 @@ export class CallSites {
     let bestOrigin: number = Number.POSITIVE_INFINITY;
     let callee: Frame | undefined;
     for (let at: Stack | undefined = stack; at !== undefined; at = at.caller) {
-      const { origin } = this.#known.get(at.frame) ?? (await this.#learn(at.frame));
+      const { origin, callees } = this.#known.get(at.frame) ?? (await this.#learn(at.frame));
+      if (bestOrigin === origins.user && origin === origins.user) {
+        if (at.frame !== best.frame) callees.add(best.frame);
+        break;
+      }
       if (origin < bestOrigin) {
         best = { frame: at.frame, callee };
         bestOrigin = origin;
       }
-      if (bestOrigin === origins.user) break;
       callee = at.frame;
     }
     return best;
@@ -70,8 +94,31 @@ export class CallSites {
     return (this.#known.get(frame) ?? (await this.#learn(frame))).frame;
   }
 
-  /** The lines that an allocation in a function can have been made in, as the author wrote them; [] if not known. */
-  async lines(frame: Frame, hint: AllocationHint): Promise<readonly Frame[]> {
+  /** The lines that an allocation in a function can have been made in. */
+  async places(frame: Frame, hint: AllocationHint): Promise<Places> {
+    const own = await this.#lines(frame, hint);
+    // What it called for it is of one name.
+    const inlined = 'callee' in hint && own.length > 0 ? [] : await this.#inlinedLines(frame, hint);
+    if (own.length + inlined.length > 0) return { own, inlined };
+    if ('callee' in hint) return this.places(frame, { kind: 'object' });
+    return { own: await this.#lines(frame, { kind: 'call' }), inlined };
+  }
+
+  async #inlinedLines(frame: Frame, hint: AllocationHint): Promise<Line[]> {
+    const lines: Line[] = [];
+    const seen = new Set([frame]);
+    let level = [frame];
+    for (let depth = 0; depth < MAX_INLINED_DEPTH && level.length > 0; depth++) {
+      level = level.flatMap((at) => [...(this.#known.get(at)?.callees ?? [])].filter((it) => !seen.has(it)));
+      for (const callee of level) {
+        seen.add(callee);
+        lines.push(...(await this.#lines(callee, hint)));
+      }
+    }
+    return lines;
+  }
+
+  async #lines(frame: Frame, hint: AllocationHint): Promise<readonly Line[]> {
     const key = `${JSON.stringify(hint)} ${frame.file}:${frame.line}:${frame.column}`;
     let found = this.#places.get(key);
     if (found === undefined) {
@@ -87,16 +134,20 @@ export class CallSites {
     this.#texts = new Map();
   }
 
-  async #find(frame: Frame, hint: AllocationHint): Promise<Frame[]> {
+  async #find(frame: Frame, hint: AllocationHint): Promise<Line[]> {
     if (frame.line === 0 || originOf(frame.file) === origins.internal) return [];
     const text = await this.#text(frame.file);
     if (text === undefined) return [];
     const { name } = await this.functionAt(frame);
-    const byLine = new Map<number, Frame>();
+    const byLine = new Map<number, Line>();
     const start = offsetOf(text, frame.line, frame.column);
-    for (const offset of allocationOffsets(text, start, hint)) {
+    for (const { offset, isArgument } of allocations(text, start, hint)) {
       const place = await this.#maps.original({ ...frame, name, ...positionOf(text, offset) });
-      if (!byLine.has(place.line)) byLine.set(place.line, place);
+      const known = byLine.get(place.line);
+      byLine.set(place.line, {
+        frame: known?.frame ?? place,
+        isArgument: isArgument || known?.isArgument === true,
+      });
     }
     return [...byLine.values()];
   }
@@ -105,7 +156,11 @@ export class CallSites {
     if (++this.#lookUps % LOOK_UPS_PER_TURN === 0) await setImmediate();
     const written = await this.#maps.original(frame);
     const origin = originOf(frame.file);
-    const known = { origin: origin === origins.user ? originOf(written.file) : origin, frame: written };
+    const known = {
+      origin: origin === origins.user ? originOf(written.file) : origin,
+      frame: written,
+      callees: new Set<Frame>(),
+    };
     this.#known.set(frame, known);
     return known;
   }

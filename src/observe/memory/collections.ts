@@ -1,4 +1,9 @@
-import { constants, type NodeGCPerformanceDetail, PerformanceObserver } from 'node:perf_hooks';
+import {
+  constants,
+  type NodeGCPerformanceDetail,
+  type PerformanceEntry,
+  PerformanceObserver,
+} from 'node:perf_hooks';
 
 /** Watches V8's garbage collections. */
 export class Collections implements Disposable {
@@ -7,11 +12,7 @@ export class Collections implements Disposable {
 
   constructor() {
     this.#observer = new PerformanceObserver((list) => {
-      const major = list
-        .getEntries()
-        .some(
-          ({ detail }) => (detail as NodeGCPerformanceDetail).kind === constants.NODE_PERFORMANCE_GC_MAJOR,
-        );
+      const major = list.getEntries().some(isMajor);
       for (const listener of [...this.#listeners]) listener(major);
     });
     this.#observer.observe({ entryTypes: ['gc'] });
@@ -30,4 +31,9 @@ export class Collections implements Disposable {
     this.#listeners.clear();
     this.#observer.disconnect();
   }
+}
+
+function isMajor(entry: PerformanceEntry): boolean {
+  const { detail } = entry as PerformanceEntry & { readonly detail: NodeGCPerformanceDetail };
+  return detail.kind === constants.NODE_PERFORMANCE_GC_MAJOR;
 }

@@ -81,7 +81,7 @@ export class HeapSampler implements Disposable {
     const memory = process.memoryUsage();
     const allocations: Allocations[] = [];
     if (this.#frames.size > MAX_FRAMES) this.#frames.clear();
-    for (const node of this.#heap.v8Profile().children) this.#collect(node, undefined, allocations);
+    for (const node of profileOf(this.#heap).children) this.#collect(node, undefined, allocations);
     const at = this.#clock.now();
     return { at, allocations, memory, pauseMs: at - begun };
   }
@@ -124,6 +124,9 @@ export class HeapSampler implements Disposable {
   }
 }
 
+/** Its other type is that of a mode which is not used here. */
+const profileOf = (heap: typeof Heap) => heap.v8Profile() as AllocationProfileNode;
+
 /**
  * The sizes of the objects that make up a buffer on the heap (the ArrayBuffer and the view on it). They differ
  * between versions of V8, and are the only sign of buffers in a profile.
@@ -141,7 +144,7 @@ function bufferSizes(heap: typeof Heap): number[] {
       }
       node.children.forEach(visit);
     };
-    visit(heap.v8Profile());
+    visit(profileOf(heap));
     return [...counts].filter(([, count]) => count > PROBES / 2).map(([size]) => size);
   } finally {
     heap.stop();

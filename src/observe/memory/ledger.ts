@@ -1,5 +1,5 @@
 import type { Frame, MemoryRow } from '../reports.ts';
-import type { CallSite, CallSites } from './call-sites.ts';
+import type { CallSite, CallSites, Line, Places } from './call-sites.ts';
 import type { Allocations, Capture, Stack } from './heap-sampler.ts';
 import type { AllocationHint } from './source-lines.ts';
 
@@ -43,6 +43,11 @@ export class Ledger {
   readonly #groupBy: GroupBy;
   readonly #ids = new WeakMap<Frame, number>();
   #nextId = 0;
+  /**
+   * How much was held for certain by the lines of the functions, at the most: once V8 has inlined a function, nothing
+   * can be told of it for certain.
+   */
+  readonly #certain = new Map<string, number>();
   #last: Holdings = new Map();
   #arrayBuffersBytes: number;
 
@@ -106,8 +111,9 @@ export class Ledger {
       const written = await this.#sites.functionAt(frame);
       return [written.file, { kind: 'file', frame: { name: '', file: written.file, line: 0, column: 0 } }];
     }
-    const hint = callee === undefined ? { large: sizeBytes > LARGE_OBJECT_BYTES } : { callee: callee.name };
-    const key = `${this.#id(frame)} ${callee === undefined ? hint.large : `"${callee.name}`}`;
+    const kind = sizeBytes > LARGE_OBJECT_BYTES ? 'growth' : 'object';
+    const hint = callee === undefined ? ({ kind } as const) : { callee: callee.name };
+    const key = `${this.#id(frame)} ${callee === undefined ? kind : `"${callee.name}`}`;
     return [key, { kind: 'line', frame, hint }];
   }
 
@@ -155,9 +161,9 @@ export class Ledger {
     const frames: Frame[] = [];
     let callee: Frame | undefined;
     for (let at: Stack | undefined = stack; at !== undefined; at = at.caller) {
-      const hint = callee === undefined ? { large: false } : { callee: callee.name };
-      const lines = await this.#sites.lines(at.frame, hint);
-      frames.push(lines.length === 1 ? (lines[0] as Frame) : await this.#sites.functionAt(at.frame));
+      const hint = callee === undefined ? ({ kind: 'object' } as const) : { callee: callee.name };
+      const { own } = await this.#sites.places(at.frame, hint);
+      frames.push(own.length === 1 ? (own[0] as Line).frame : await this.#sites.functionAt(at.frame));
       callee = at.frame;
     }
     return frames;
@@ -165,25 +171,24 @@ export class Ledger {
 
   /**
    * What can only have been made in one line is put there. What can have been made in several goes to the one of
-   * them that holds most for certain; without one, to the beginning of the function.
+   * them that holds most for certain; without one, to the only one that hands it to a call, or to the only one in the
+   * function itself, or to its beginning.
    */
   async #byLine(growths: readonly Growth[]): Promise<MemoryRow[]> {
-    const certain = new Map<string, number>();
-    const found: { growth: Growth; frame: Frame; lines: readonly Frame[] }[] = [];
+    const certain = this.#certain;
+    const found: { growth: Growth; frame: Frame; places: Places }[] = [];
     for (const growth of growths) {
       if (growth.origin.kind !== 'line') continue;
       const { frame, hint } = growth.origin;
-      const lines = await this.#sites.lines(frame, hint);
-      found.push({ growth, frame, lines });
-      const [line] = lines;
-      if (line === undefined || lines.length > 1) continue;
-      certain.set(placeOf(line), (certain.get(placeOf(line)) ?? 0) + bytesOf(growth));
+      const places = await this.#sites.places(frame, hint);
+      found.push({ growth, frame, places });
+      const line = only([...places.own, ...places.inlined]);
+      if (line === undefined) continue;
+      certain.set(placeOf(line), Math.max(certain.get(placeOf(line)) ?? 0, bytesOf(growth)));
     }
     const rows = new Map<string, MemoryRow>();
-    for (const { growth, frame, lines } of found) {
-      const heldAt = (line: Frame) => certain.get(placeOf(line)) ?? 0;
-      const best = [...lines].sort((a, b) => heldAt(b) - heldAt(a))[0];
-      const place = best !== undefined && heldAt(best) > 0 ? best : await this.#sites.functionAt(frame);
+    for (const { growth, frame, places } of found) {
+      const place = mostCertain(places, certain) ?? (await this.#sites.functionAt(frame));
       const row = rowOf(growth, [place]);
       const other = rows.get(placeOf(place));
       rows.set(placeOf(place), other === undefined ? row : sumOf(other, row));
@@ -191,6 +196,19 @@ export class Ledger {
     return [...rows.values()];
   }
 }
+
+function mostCertain(places: Places, certain: ReadonlyMap<string, number>): Frame | undefined {
+  const lines = [...places.own, ...places.inlined];
+  let best: Frame | undefined;
+  let most = 0;
+  for (const { frame } of lines) {
+    const held = certain.get(placeOf(frame)) ?? 0;
+    if (held > most) [best, most] = [frame, held];
+  }
+  return best ?? only(lines) ?? only(lines.filter(({ isArgument }) => isArgument)) ?? only(places.own);
+}
+
+const only = (lines: readonly Line[]) => (lines.length === 1 ? lines[0]?.frame : undefined);
 
 const placeOf = ({ file, line, name }: Frame) => `${file}:${line}:${name}`;
 

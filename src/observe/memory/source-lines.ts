@@ -2,8 +2,15 @@
 export type AllocationHint =
   /** The function that it called for that. */
   | { readonly callee: string }
-  /** It made the object itself: a small one, or one as large as what containers hold their entries in. */
-  | { readonly large: boolean };
+  /** It made an object itself; a container grew; it called something else. */
+  | { readonly kind: 'object' | 'growth' | 'call' };
+
+/** A place in a text where an allocation can have been made. */
+export interface AllocationPlace {
+  readonly offset: number;
+  /** Whether it is handed to a call, which may keep it: rather a leak than what stays in a variable. */
+  readonly isArgument: boolean;
+}
 
 /** So much of a function's text is looked at. */
 const MAX_CHARACTERS = 100_000;
@@ -29,29 +36,27 @@ const creation = new RegExp(
 const buffers = /\bBuffer\b|\b\w+Array\b|\bArrayBuffer\b|\brandomBytes\b|\.(?:subarray|slice)\s*\(/g;
 const call = /(?<![\w$])(?!(?:if|for|while|switch|catch|with|function|return)\b)[\w$]+\s*\(/g;
 
+const patterns = { object: creation, growth, call };
+
 /**
  * Where in a function's text an allocation can have been made: V8 records the function only. `start` is where V8
- * has the function begin (at its parameters; 0: it is the module itself). Offsets into `text`, in its order; the
- * functions inside are left out, but for their making.
+ * has the function begin (at its parameters; 0: it is the module itself). In the text's order; the functions inside
+ * are left out, but for their making.
  */
-export function allocationOffsets(text: string, start: number, hint: AllocationHint): number[] {
+export function allocations(text: string, start: number, hint: AllocationHint): AllocationPlace[] {
   const masked = mask(text.slice(start, start + MAX_CHARACTERS));
   const [from, to] = start === 0 ? [0, masked.length] : bodyOf(masked);
   const body = withoutInner(masked.slice(from, to));
-  const offsets = (pattern: RegExp) =>
-    [...body.matchAll(pattern)].map((match) => start + from + match.index + leading(match[0]));
-  const first = (...patterns: readonly RegExp[]) => {
-    for (const pattern of patterns) {
-      const found = offsets(pattern);
-      if (found.length > 0) return found;
-    }
-    return [];
-  };
-  if ('large' in hint) return hint.large ? first(growth, creation, call) : first(creation, growth, call);
+  const matches = (pattern: RegExp) =>
+    [...body.matchAll(pattern)].map((match) => {
+      const at = match.index + leading(match[0]);
+      return { offset: start + from + at, isArgument: isArgument(body, at) };
+    });
+  if ('kind' in hint) return matches(patterns[hint.kind]);
   const name = hint.callee.replace(/^(?:get|set|async) /, '').replace(/^.*\./, '');
-  const called = name === '' ? [] : offsets(callOf(name));
-  if (called.length > 0) return called;
-  return /Buffer|Array$/.test(name) ? first(buffers, creation, call) : first(call, creation);
+  if (name === '') return [];
+  const called = matches(callOf(name));
+  return called.length === 0 && /Buffer|Array$/.test(name) ? matches(buffers) : called;
 }
 
 const callOf = (name: string) =>
@@ -63,6 +68,22 @@ const callOf = (name: string) =>
 /** How far into a match its operand begins, past the operator that showed it to be one. */
 const leading = (match: string) =>
   /^[(,=:[?&|{;+]\s*(?=[[{"'])|^return\s*(?=[[{])/.exec(match)?.[0].length ?? 0;
+
+/** Whether a place is between the parentheses of a call. */
+function isArgument(body: string, at: number): boolean {
+  let depth = 0;
+  for (let index = at - 1; index >= 0; index--) {
+    const character = body[index] as string;
+    if (closing.has(character)) depth++;
+    else if (opening.has(character) && --depth < 0) {
+      if (character !== '(') return false;
+      const word = /([\w$]*)\s*$/.exec(body.slice(Math.max(0, index - 80), index))?.[1] ?? '';
+      if (word !== '') return !statements.has(word);
+      depth = 0;
+    } else if (character === ';' && depth === 0) return false;
+  }
+  return false;
+}
 
 const opening = new Set('([{');
 const closing = new Set(')]}');
@@ -121,7 +142,8 @@ function withoutInner(body: string): string {
   return text;
 }
 
-const literals = /\/\/[^\n]*|\/\*[^]*?\*\/|"(?:[^"\\\n]|\\[^])*"|'(?:[^'\\\n]|\\[^])*'|[`{}]|\/(?![/*])/g;
+const literals =
+  /\/\/[^\n]*|\/\*[\s\S]*?\*\/|"(?:[^"\\\n]|\\[\s\S])*"|'(?:[^'\\\n]|\\[\s\S])*'|[`{}]|\/(?![/*])/g;
 const expression = /\/(?:[^/\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])+\/[a-z]*/y;
 
 /** The text with what is not code blank (comments, and what is inside of strings), of the same length. */

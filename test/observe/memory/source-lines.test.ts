@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { type AllocationHint, allocationOffsets } from '../../../src/observe/memory/source-lines.ts';
+import { type AllocationHint, allocations } from '../../../src/observe/memory/source-lines.ts';
 
 /** The lines found, from 1 on, for the function whose parameters begin at `|` in the text. */
 function lines(source: string, hint: AllocationHint): number[] {
   const start = Math.max(0, source.indexOf('|'));
   const text = source.replace('|', '');
-  return allocationOffsets(text, start, hint).map((offset) => text.slice(0, offset).split('\n').length);
+  return allocations(text, start, hint).map(({ offset }) => text.slice(0, offset).split('\n').length);
 }
 
 describe('where in a function an allocation can have been made', () => {
@@ -34,8 +34,8 @@ describe('where in a function an allocation can have been made', () => {
       const entry = { id, tags: [1] };
       entries.push(entry);
     }`;
-    expect(new Set(lines(source, { large: false }))).toEqual(new Set([3]));
-    expect(lines(source, { large: true })).toEqual([4]);
+    expect(new Set(lines(source, { kind: 'object' }))).toEqual(new Set([3]));
+    expect(lines(source, { kind: 'growth' })).toEqual([4]);
   });
 
   test('is not inside of a function within, but where that is made', () => {
@@ -52,7 +52,7 @@ describe('where in a function an allocation can have been made', () => {
         },
       };
     }`;
-    expect(lines(source, { large: false })).toEqual([5, 8]);
+    expect(lines(source, { kind: 'object' })).toEqual([5, 8]);
   });
 
   test.each([
@@ -64,7 +64,7 @@ describe('where in a function an allocation can have been made', () => {
       'class A { make|(x: string): Thing { return { x }; }\n other() { return {}; } }',
     ],
   ])('%s ends where it ends', (_, source) => {
-    expect(lines(source, { large: false })).toEqual([1]);
+    expect(lines(source, { kind: 'object' })).toEqual([1]);
   });
 
   test.each([
@@ -78,17 +78,26 @@ describe('where in a function an allocation can have been made', () => {
   });
 
   test('templates with expressions in them are followed', () => {
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the text of one
     const source = 'function f|() {\n a(`${b(`}{${c({})}`)}`);\n make(`\\`}`);\n}\nmake(y);';
     expect(lines(source, { callee: 'make' })).toEqual([3]);
     expect(lines(source, { callee: 'c' })).toEqual([2]);
   });
 
-  test('is a call of something else when the name was changed on import', () => {
+  test('is not known when what it called has another name there', () => {
     const source = `function f|() {
-      const n = 1;
       hold(rb(128));
     }`;
-    expect(new Set(lines(source, { callee: 'randomBytes' }))).toEqual(new Set([3]));
+    expect(lines(source, { callee: 'randomBytes' })).toEqual([]);
+    expect(new Set(lines(source, { kind: 'call' }))).toEqual(new Set([2]));
+  });
+
+  test('of a buffer is where there are buffers', () => {
+    const source = `function f|() {
+      const length = sizeOf(x);
+      hold(Buffer.alloc(length));
+    }`;
+    expect(lines(source, { callee: 'FastBuffer' })).toEqual([3]);
   });
 
   test('a getter and a constructor count as called', () => {
@@ -96,9 +105,21 @@ describe('where in a function an allocation can have been made', () => {
     expect(lines('function f|() {\n let a;\n a = new Thing;\n}', { callee: 'Thing' })).toEqual([3]);
   });
 
+  test('tells what is handed to a call from what stays in a variable', () => {
+    const source = `f(id) {
+      const state = { id };
+      if (a([b])) later(x.y(), () => state);
+      for (const one of [1]) use(one);
+    }`;
+    const found = allocations(source, 1, { kind: 'object' });
+    expect(
+      found.filter(({ isArgument }) => isArgument).map(({ offset }) => source.slice(offset, offset + 3)),
+    ).toEqual(['[b]', '=> ']);
+  });
+
   test('text that does not parse gives nothing or something, and does not throw', () => {
     for (const source of ['|', 'f|(', 'f|() {{{', '|)]}', 'f|() { `${', 'x|=>']) {
-      expect(() => lines(source, { large: false })).not.toThrow();
+      expect(() => lines(source, { kind: 'object' })).not.toThrow();
     }
   });
 });
