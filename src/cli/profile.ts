@@ -2,12 +2,12 @@ import { buffer } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import type { ProfileFormat } from '../control/protocol.ts';
 import { preview } from '../errors.ts';
+import { profileTable } from '../observe/profile/table.ts';
 import type { ProfileReport } from '../observe/reports.ts';
 import type { Client } from './client.ts';
 import { connect, type DaemonOptions, daemonCommand } from './daemon-command.ts';
 import { UsageError } from './find-daemon.ts';
-import { frameText } from './frames.ts';
-import { type Cell, note, plain, print, printJson, shortSize, table } from './output.ts';
+import { note, plain, print, printJson, shortSize } from './output.ts';
 import { writeFileWhole } from './output-file.ts';
 import { Progress } from './progress.ts';
 
@@ -41,7 +41,7 @@ export function profileCommand(): Command {
         const report = await taken(client, path, seconds, (answer) => buffer(answer));
         const parsed = JSON.parse(report.toString()) as ProfileReport;
         if (options.json) printJson(parsed);
-        else print(`${table(profileRows(parsed)).join('\n')}\n`);
+        else print(`${profileTable(parsed).split('\n').map(plain).join('\n')}\n`);
         return;
       }
       const bytes = await writeFileWhole(out, (file) =>
@@ -77,17 +77,4 @@ async function taken<Result>(
   } finally {
     clearInterval(timer);
   }
-}
-
-const percent = (share: number) => `${(share * 100).toFixed(1)} %`.padStart(7);
-
-function profileRows({ bySelf }: ProfileReport): Cell[][] {
-  const head = ['   SELF', '  TOTAL', 'SERVICE', 'FUNCTION'].map((text): Cell => ({ text, style: 'bold' }));
-  const rows = bySelf.map(({ frame, selfShare, totalShare, service }): Cell[] => [
-    percent(selfShare),
-    percent(totalShare),
-    plain(service ?? '-'),
-    frameText(frame),
-  ]);
-  return [head, ...rows];
 }
