@@ -64,9 +64,9 @@ export class Client {
   async *lines(path: string): AsyncGenerator<string> {
     const answer = await this.open('GET', path, { timeoutMs: READ_TIMEOUT_MS });
     try {
-      // `readline` ends with its input, whether that was complete or not.
       yield* createInterface({ input: answer, crlfDelay: Number.POSITIVE_INFINITY });
-      if (!answer.complete) throw this.#gone();
+    } catch (thrown) {
+      throw answer.complete ? thrown : this.#gone();
     } finally {
       answer.destroy();
     }

@@ -35,13 +35,12 @@ async function watch(client: Client, first: Status): Promise<void> {
   let status = first;
   let index = 0;
   let reverse = false;
-  using screen = new Screen();
   const draw = () => {
     const order = names[index] ?? 'start order';
     const keys = `q quit   s sort (by ${order})   r reverse`;
     screen.draw(page(status, order, reverse), styled('dim', keys));
   };
-  using _keys = new Keys((key) => {
+  using screen = new Screen((key) => {
     if (key === 'q' || key === '\x03' || key === '\x04') return ended.abort();
     if (key === 's') index = (index + 1) % names.length;
     if (key === 'r') reverse = !reverse;
@@ -66,10 +65,12 @@ const ENTER = '\x1b[?1049h\x1b[?25l\x1b[?7l';
 const LEAVE = '\x1b[?7h\x1b[?25h\x1b[?1049l';
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
-/** The whole terminal, until it is disposed of or the process ends, however that comes. */
+/** The whole terminal, its keys too, until it is disposed of or the process ends, however that comes. */
 class Screen implements Disposable {
+  readonly #onData: (keys: string) => void;
   readonly #leave = () => {
     try {
+      if (process.stdin.isTTY) process.stdin.setRawMode(false);
       writeSync(process.stdout.fd, LEAVE);
     } catch {
       // The terminal is gone.
@@ -80,10 +81,14 @@ class Screen implements Disposable {
     process.kill(process.pid, signal);
   };
 
-  constructor() {
+  constructor(onKey: (key: string) => void) {
+    this.#onData = (keys) => {
+      for (const key of keys) onKey(key);
+    };
     process.once('exit', this.#leave);
     for (const signal of signals) process.once(signal, this.#onSignal);
     print(ENTER);
+    if (process.stdin.isTTY) process.stdin.setRawMode(true).setEncoding('utf8').on('data', this.#onData);
   }
 
   draw(lines: readonly string[], foot: string): void {
@@ -91,30 +96,13 @@ class Screen implements Disposable {
     const shown =
       lines.length > room ? [...lines.slice(0, room - 1), `… ${lines.length - room + 1} more`] : lines;
     const body = [...shown, ...Array(room - shown.length).fill(''), foot];
-    print(`\x1b[H${body.join('\x1b[K\r\n')}\x1b[K`);
+    print(`\x1b[H${body.join('\x1b[K\n')}\x1b[K`);
   }
 
   [Symbol.dispose](): void {
     process.off('exit', this.#leave);
     for (const signal of signals) process.off(signal, this.#onSignal);
     this.#leave();
-  }
-}
-
-/** The keys that are pressed, each as it is. */
-class Keys implements Disposable {
-  readonly #onData: (keys: string) => void;
-
-  constructor(onKey: (key: string) => void) {
-    this.#onData = (keys) => {
-      for (const key of keys) onKey(key);
-    };
-    if (!process.stdin.isTTY) return;
-    process.stdin.setRawMode(true).setEncoding('utf8').on('data', this.#onData);
-  }
-
-  [Symbol.dispose](): void {
-    if (!process.stdin.isTTY) return;
-    process.stdin.setRawMode(false).off('data', this.#onData).pause();
+    process.stdin.off('data', this.#onData).pause();
   }
 }

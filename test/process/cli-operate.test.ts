@@ -33,7 +33,7 @@ describe('a command for a running daemon', () => {
     const without = await bosun(['ps'], { cwd: dir.path });
     expect(without).toMatchObject({ code: 69, stdout: '' });
     expect(without.stderr).toContain('bosun.yaml has no service of the kind "admin"');
-    dir.write('bosun.yaml', 'services: { admin: { use: admin, port: "${PORT}" } }');
+    dir.write('bosun.yaml', `services: { admin: { use: admin, port: "\${PORT}" } }`);
     const free = await bosun(['ps'], { cwd: dir.path, env: { PORT: '0' } });
     expect(free).toMatchObject({ code: 69, stderr: expect.stringContaining('take any free port (port: 0)') });
     const unset = await bosun(['ps'], { cwd: dir.path });
@@ -108,7 +108,7 @@ describe('a command for a running daemon', () => {
 describe('bosun ps', () => {
   it('shows the services as a tree, and as JSON; where the daemon is comes from the config', async () => {
     await using daemon = await Operated.start(
-      [talker, 'group: { use: supervisor, services: { echo: { use: tcp-echo, port: "${ECHO_PORT}" } } }'],
+      [talker, `group: { use: supervisor, services: { echo: { use: tcp-echo, port: "\${ECHO_PORT}" } } }`],
       { env: { ECHO_PORT: '0' } },
     );
     // ECHO_PORT is not set here: what is wrong elsewhere in the config does not matter.
@@ -157,7 +157,7 @@ describe('bosun ps', () => {
   it('sends the token, which is never shown, and the one of a config only to the address of that', async () => {
     const token = 'geheim-geheim-geheim-geheim';
     await using daemon = await Operated.start([], {
-      admin: 'path: ./admin.sock, token: "${TOKEN}"',
+      admin: `path: ./admin.sock, token: "\${TOKEN}"`,
       env: { TOKEN: token },
     });
     expect(await daemon.bosun(['ps'], { env: { TOKEN: token } })).toMatchObject({ code: 0 });
@@ -212,7 +212,7 @@ describe('bosun restart', () => {
   it('is refused while the daemon stops', async () => {
     await using daemon = await Operated.start([talker, 'slow: { use: ./services.ts#Slow }']);
     daemon.cli.kill('SIGTERM');
-    await daemon.cli.seen(/"stopping"/);
+    await daemon.cli.seen(/stopping: SIGTERM/);
     const { code, stderr } = await daemon.bosun(['restart', 'talker']);
     expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining('is stopping') });
     daemon.cli.kill('SIGTERM');
@@ -221,7 +221,7 @@ describe('bosun restart', () => {
 });
 
 describe('bosun reload', () => {
-  it('applies what has changed in the config, and fails with what is wrong in it', async () => {
+  it('applies what has changed in the config, and fails with what is wrong in it, or does not start', async () => {
     await using daemon = await Operated.start([talker]);
     const file = join(daemon.directory, 'bosun.yaml');
     const config = readFileSync(file, 'utf8');
@@ -235,6 +235,9 @@ describe('bosun reload', () => {
       stderr: expect.stringContaining('did you mean "./services.ts#Talker"'),
     });
     expect((await daemon.bosun(['ps'])).stdout).toMatch(/^talker +running/m);
+    daemon.project.write('bosun.yaml', `${config}  broken: { use: ./services.ts#Broken }\n`);
+    const incomplete = await daemon.bosun(['reload']);
+    expect(incomplete).toMatchObject({ code: 1, stderr: expect.stringContaining('are left out: broken') });
   });
 });
 
@@ -405,7 +408,7 @@ describe('bosun heap', () => {
 describe('bosun stalls', () => {
   it('shows what blocked the main loop', async () => {
     await using daemon = await Operated.start([
-      'blocker: { use: ./services.ts#Blocker, blockMs: 400 }',
+      'blocker: { use: ./services.ts#Blocker, block: 2s }',
       'stalls: { use: stall-detector, threshold: 100ms }',
     ]);
     expect(await daemon.bosun(['restart', 'blocker'])).toMatchObject({ code: 0 });

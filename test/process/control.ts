@@ -21,6 +21,11 @@ export class Once extends Service {
     this.#started = true;
   }
 }
+export class Broken extends Service {
+  override start(): void {
+    throw new Error('it is broken');
+  }
+}
 /** Blocks the main loop when it starts again. */
 export class Blocker extends Service.extend({ blockMs: z.number() }) {
   #started = false;
