@@ -87,6 +87,8 @@ export interface AuditEntry {
 export interface StallOptions {
   /** By how much the loop has to be late. */
   readonly thresholdMs: number;
+  /** The id of the last stall there was; 0: none. */
+  readonly lastId: number;
   /** How many reports are kept. */
   readonly keep: number;
   /** Gives a `Glimpse` of the main thread: see `StackProbe`. */

@@ -4,15 +4,25 @@ import { BEAT_MS } from '../control/heartbeat.ts';
 import { LoopMeter } from '../control/loop-meter.ts';
 import { StackProbe } from '../control/stack-probe.ts';
 import { acquireWatcher } from '../control/watcher.ts';
+import { BosunError } from '../errors.ts';
 import type { Metric } from '../metrics.ts';
 import { durationMs } from '../options.ts';
 import { type Scope, Service } from '../service.ts';
+import type { Host } from '../supervisor/host.ts';
 import { hostOf } from '../supervisor/run.ts';
 
 /** Below that, the beats by which the loop is watched are too far apart. */
 const MIN_THRESHOLD_MS = 2.5 * BEAT_MS;
 /** While the daemon starts, modules are loaded, which blocks the loop and harms nobody. */
 const STARTING_THRESHOLD_MS = 1_000;
+
+/** The entrypoints that are watched. */
+const watched = new WeakSet<Host>();
+
+/** A daemon has one main loop, so one stall detector is enough. */
+export class StallDetectorExistsError extends BosunError {
+  readonly code = 'ERR_STALL_DETECTOR_EXISTS';
+}
 
 /**
  * Watches the main event loop from another thread. When it has been blocked for `thresholdMs`, that is logged
@@ -36,11 +46,14 @@ export class StallDetectorService extends Service.extend({
   keep: z.int().min(1).max(1_000).default(50),
 }) {
   readonly #meter = new LoopMeter();
+  #lastId = 0;
 
   override async start(scope: Scope): Promise<void> {
     const host = hostOf(scope);
     const { control } = host;
     const { thresholdMs, keep } = this.options;
+    if (watched.has(host)) throw new StallDetectorExistsError('the daemon has a stall detector already');
+    watched.add(host);
     const { watcher, release } = acquireWatcher(host);
     const { rpc, heartbeat } = watcher;
     const probe = new StackProbe(heartbeat);
@@ -49,6 +62,7 @@ export class StallDetectorService extends Service.extend({
       await rpc.call('unwatchStalls', undefined).catch(() => {});
       for (const end of endings) end();
       probe[Symbol.dispose]();
+      watched.delete(host);
       await release();
     };
     scope.defer(async () => {
@@ -59,20 +73,26 @@ export class StallDetectorService extends Service.extend({
     void watcher.ended.then((error) => scope.fail(error));
     watcher.offer({
       stalled: (stall) => {
+        this.#lastId = stall.id;
         this.#meter.stalled(stall);
         host.emit({ type: 'loop-stalled', stall });
       },
     });
     const starting = control.phase === 'starting';
-    endings.push(
-      control.on(({ type }) => {
-        if (type === 'entrypoint-running') rpc.tell('setStallThreshold', thresholdMs);
-      }),
-    );
+    // At the next beat: what has blocked the loop up to now was part of the start.
+    const lowerAtBeat = () => {
+      const ending = heartbeat.onBeat(() => {
+        ending();
+        rpc.tell('setStallThreshold', thresholdMs);
+      });
+      endings.push(ending);
+    };
+    endings.push(control.on(({ type }) => type === 'entrypoint-running' && lowerAtBeat()));
     await rpc.call(
       'watchStalls',
       {
         thresholdMs: starting ? Math.max(thresholdMs, STARTING_THRESHOLD_MS) : thresholdMs,
+        lastId: this.#lastId,
         keep,
         expression: probe.expression,
         service: this.name,

@@ -39,7 +39,7 @@ const methods: ThreadMethods = {
     stalls = new StallReporter(memory, options, journal, main);
   },
   setStallThreshold(thresholdMs) {
-    if (stalls !== undefined) stalls.watch.thresholdMs = thresholdMs;
+    stalls?.watch.setThreshold(thresholdMs);
   },
   async unwatchStalls() {
     await stalls?.close();

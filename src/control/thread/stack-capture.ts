@@ -20,7 +20,9 @@ export function captureStack(expression: string): Promise<Glimpse | undefined> {
     }
     session.post('Runtime.evaluate', { expression, returnByValue: true, silent: true }, (error, answer) => {
       session.disconnect();
-      resolve(error === null ? (answer.result.value as Glimpse | undefined) : undefined);
+      // It throws where there is no room left on the stack.
+      const seen = error === null && answer.exceptionDetails === undefined;
+      resolve(seen ? (answer.result.value as Glimpse | undefined) : undefined);
     });
   });
 }

@@ -1,4 +1,4 @@
-import type { Stall } from '../../observe/reports.ts';
+import type { Frame, Stall } from '../../observe/reports.ts';
 import { SourceMaps } from '../../observe/source-maps.ts';
 import { BEAT_MS, type HeartbeatMemory, HeartbeatReader, steadyMs } from '../heartbeat.ts';
 import type { StallOptions } from '../protocol.ts';
@@ -10,10 +10,12 @@ const SAMPLE_FACTOR = 4;
 const PROGRESS_MS = 1_000;
 /** A stack that took longer to come was native code's to give. */
 const NATIVE_MS = 50;
-/** How long the first line about a stall waits for the stack. */
+/** How long what is told first waits for the stack. */
 const FIRST_WORD_MS = 100;
 /** How long the end of a stall waits for the stack. */
 const LAST_WORD_MS = 1_000;
+/** The share of a processor that a process has which was not suspended, but only had to wait for its turn. */
+const ALIVE_SHARE = 0.1;
 /** The thread looks at the heartbeat at least so often. */
 const MAX_LOOK_MS = 100;
 
@@ -21,7 +23,7 @@ const MAX_LOOK_MS = 100;
 export interface StallListener {
   /** A stall goes on, or is over. */
   changed(stall: Stall): void;
-  /** Once while it goes on, if it does for long enough, and when it is over. */
+  /** While it goes on, as soon as its stack is seen, or when that takes long; and when it is over. */
   tell(stall: Stall, inNative: boolean): void;
   /** Once, after that. */
   over(stall: Stall): void;
@@ -30,24 +32,20 @@ export interface StallListener {
 /** A stall under way. */
 interface Ongoing {
   stall: Stall;
-  /** The beat after which nothing came. */
-  readonly beat: number;
+  /** Whether native code ran when its stack was looked at. */
   inNative: boolean;
   /** When the stack is looked at next, and progress told, in ms of duration. */
   nextSampleMs: number;
   nextProgressMs: number;
-  told: boolean;
-  /** The look at the stack that is under way, or has been. */
+  told: 'nothing' | 'that it is' | 'its stack';
+  /** The look at the stack that is under way. */
   capture: Promise<void> | undefined;
-  capturing: boolean;
 }
-
-/** Ids go on when the watch is set up anew. */
-let lastId = 0;
 
 /** Looks at the main loop's heartbeat, and at its stack when there is none. */
 export class StallWatch {
-  thresholdMs: number;
+  #thresholdMs: number;
+  #lastId: number;
   readonly #expression: string;
   readonly #listener: StallListener;
   readonly #heart: HeartbeatReader;
@@ -56,18 +54,27 @@ export class StallWatch {
   #beat: number;
   #lookedAt = steadyMs();
   #dueAt = this.#lookedAt;
-  /** Since the last beat: time in which this thread did not run either, so that nothing is to be said of it. */
+  #cpuMs = processCpuMs();
+  /** Since the last beat: time in which nothing of the process ran, so that nothing is to be said of it. */
   #lostMs = 0;
   #ongoing: Ongoing | undefined;
   #finishing: Promise<void> = Promise.resolve();
 
-  constructor(memory: HeartbeatMemory, { thresholdMs, expression }: StallOptions, listener: StallListener) {
-    this.thresholdMs = thresholdMs;
-    this.#expression = expression;
+  constructor(memory: HeartbeatMemory, options: StallOptions, listener: StallListener) {
+    this.#thresholdMs = options.thresholdMs;
+    this.#lastId = options.lastId;
+    this.#expression = options.expression;
     this.#listener = listener;
     this.#heart = new HeartbeatReader(memory);
     this.#beat = this.#heart.lastBeatMs;
     this.#timer = this.#wait();
+  }
+
+  /** Changes the threshold for stalls that begin from now on. */
+  setThreshold(thresholdMs: number): void {
+    clearTimeout(this.#timer);
+    this.#look();
+    this.#thresholdMs = thresholdMs;
   }
 
   /** Ends the watch; a stall under way is over. */
@@ -80,8 +87,8 @@ export class StallWatch {
   }
 
   #wait(): NodeJS.Timeout {
-    const stallMs = this.#beat + BEAT_MS + this.#lostMs + this.thresholdMs - this.#lookedAt;
-    const lookMs = Math.min(this.thresholdMs / 4, MAX_LOOK_MS);
+    const stallMs = this.#beat + BEAT_MS + this.#lostMs + this.#thresholdMs - this.#lookedAt;
+    const lookMs = Math.min(this.#thresholdMs / 4, MAX_LOOK_MS);
     const delayMs = stallMs > 0 ? Math.min(stallMs, lookMs) : lookMs;
     this.#dueAt = this.#lookedAt + delayMs;
     return setTimeout(() => this.#look(), delayMs);
@@ -89,8 +96,12 @@ export class StallWatch {
 
   #look(): void {
     const now = steadyMs();
-    // The process was suspended, or the machine has no time for it: who is late cannot call others so.
-    if (now - this.#dueAt > this.thresholdMs / 2) this.#lostMs += now - this.#lookedAt;
+    const cpuMs = processCpuMs();
+    const sinceMs = now - this.#lookedAt;
+    // This thread did not run either: the process was suspended, or the machine has no time for it.
+    const late = now - this.#dueAt > this.#thresholdMs / 2;
+    if (late && cpuMs - this.#cpuMs < ALIVE_SHARE * sinceMs) this.#lostMs += sinceMs;
+    this.#cpuMs = cpuMs;
     this.#lookedAt = now;
     if (this.#heart.lastBeatMs !== this.#beat) this.#turned();
     else this.#stillBlocked(this.#blockedMs(now));
@@ -103,20 +114,25 @@ export class StallWatch {
 
   #stillBlocked(durationMs: number): void {
     if (this.#ongoing === undefined) {
-      if (durationMs < this.thresholdMs) return;
-      this.#ongoing = this.#begin(durationMs);
+      if (durationMs < this.#thresholdMs) return;
+      this.#ongoing = this.#begin(this.#beat, durationMs);
     }
     const ongoing = this.#ongoing;
     ongoing.stall = { ...ongoing.stall, durationMs: Math.round(durationMs) };
-    if (durationMs >= ongoing.nextSampleMs && !ongoing.capturing) {
+    if (durationMs >= ongoing.nextSampleMs && ongoing.capture === undefined) {
       ongoing.nextSampleMs = durationMs * SAMPLE_FACTOR;
-      ongoing.capture = this.#capture(ongoing);
+      ongoing.capture = this.#capture(ongoing).finally(() => {
+        ongoing.capture = undefined;
+      });
     }
     if (durationMs >= ongoing.nextProgressMs) {
       ongoing.nextProgressMs = durationMs + PROGRESS_MS;
       this.#listener.changed(ongoing.stall);
     }
-    if (durationMs >= this.thresholdMs + FIRST_WORD_MS) this.#tellFirst(ongoing);
+    if (durationMs >= this.#thresholdMs + FIRST_WORD_MS && ongoing.told === 'nothing') {
+      ongoing.told = 'that it is';
+      this.#listener.tell(ongoing.stall, false);
+    }
   }
 
   /** There was a beat: what came before it is over. */
@@ -126,58 +142,54 @@ export class StallWatch {
     const durationMs = (known ? ended - began : this.#lookedAt - this.#beat) - BEAT_MS - this.#lostMs;
     if (this.#ongoing !== undefined) this.#end(this.#ongoing, durationMs);
     // One that ended just before this thread looked.
-    else if (began >= this.#beat && durationMs >= this.thresholdMs)
-      this.#end(this.#begin(durationMs), durationMs);
+    else if (began >= this.#beat && durationMs >= this.#thresholdMs) {
+      this.#end(this.#begin(began, durationMs), durationMs);
+    }
     this.#beat = this.#heart.lastBeatMs;
     this.#lostMs = 0;
   }
 
-  #begin(durationMs: number): Ongoing {
-    const stall = {
-      id: ++lastId,
-      beganAt: Math.round(Date.now() - durationMs),
-      durationMs: Math.round(durationMs),
-      over: false,
-      service: undefined,
-      stack: [],
-    };
+  #begin(lastBeat: number, durationMs: number): Ongoing {
+    this.#lastId += 1;
     return {
-      stall,
-      beat: this.#beat,
+      stall: {
+        id: this.#lastId,
+        beganAt: Math.round(Date.now() - (steadyMs() - lastBeat - BEAT_MS)),
+        durationMs: Math.round(durationMs),
+        over: false,
+        service: undefined,
+        stack: [],
+      },
       inNative: false,
       nextSampleMs: 0,
       nextProgressMs: 0,
-      told: false,
+      told: 'nothing',
       capture: undefined,
-      capturing: false,
     };
   }
 
   async #capture(ongoing: Ongoing): Promise<void> {
     const askedAt = steadyMs();
-    ongoing.capturing = true;
-    const glimpse = await captureStack(this.#expression.replace('BEAT', String(ongoing.beat)));
-    if (glimpse !== undefined) {
-      const stack = await Promise.all(glimpse.stack.map((frame) => this.#maps.original(frame)));
-      ongoing.stall = { ...ongoing.stall, stack, service: glimpse.service };
-      ongoing.inNative = glimpse.at - askedAt > NATIVE_MS;
-      if (this.#ongoing === ongoing) {
-        this.#listener.changed(ongoing.stall);
-        this.#tellFirst(ongoing);
-      }
-    }
-    ongoing.capturing = false;
+    const glimpse = await captureStack(this.#expression.replace('BEAT', String(this.#beat)));
+    if (glimpse === undefined) return;
+    const stack = await Promise.all(glimpse.stack.map((frame) => this.#original(frame)));
+    ongoing.stall = { ...ongoing.stall, stack, service: glimpse.service };
+    ongoing.inNative = glimpse.at - askedAt > NATIVE_MS;
+    if (this.#ongoing !== ongoing) return;
+    this.#listener.changed(ongoing.stall);
+    if (ongoing.told === 'its stack') return;
+    ongoing.told = 'its stack';
+    this.#listener.tell(ongoing.stall, ongoing.inNative);
   }
 
-  #tellFirst(ongoing: Ongoing): void {
-    if (ongoing.told) return;
-    ongoing.told = true;
-    this.#listener.tell(ongoing.stall, ongoing.inNative);
+  /** What code calls itself may be no path. */
+  async #original(frame: Frame): Promise<Frame> {
+    return await this.#maps.original(frame).catch(() => frame);
   }
 
   #end(ongoing: Ongoing, durationMs: number): void {
     this.#ongoing = undefined;
-    this.#finishing = Promise.all([this.#finish(ongoing, durationMs), this.#finishing]).then(() => {});
+    this.#finishing = this.#finishing.then(() => this.#finish(ongoing, durationMs));
   }
 
   async #finish(ongoing: Ongoing, durationMs: number): Promise<void> {
@@ -187,9 +199,16 @@ export class StallWatch {
       await Promise.race([ongoing.capture, promise]);
       clearTimeout(timer);
     }
-    const stall = { ...ongoing.stall, durationMs: Math.round(durationMs), over: true };
+    const { stall: last } = ongoing;
+    const stall = { ...last, durationMs: Math.max(last.durationMs, Math.round(durationMs)), over: true };
     this.#listener.changed(stall);
     this.#listener.tell(stall, ongoing.inNative);
     this.#listener.over(stall);
   }
+}
+
+/** What all threads of the process have used. */
+function processCpuMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1_000;
 }
