@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import type { Frame, MemoryRow } from '../reports.ts';
 import type { CallSite, CallSites, Line, Places } from './call-sites.ts';
 import type { Allocations, Capture, Stack } from './heap-sampler.ts';
@@ -30,6 +31,10 @@ type Growth = Entry & Pick<MemoryRow, 'objectsDiff' | 'bytesDiff'>;
 /** Entries whose lines are looked up for a report, the largest first: the others are too small to be seen in it. */
 const MAX_LOOKED_UP = 60;
 
+/** How many stacks are looked at in one turn of the event loop, and how many places are looked up. */
+const ENTRIES_PER_TURN = 100;
+const LOOK_UPS_PER_TURN = 5;
+
 /** Above it, what one object takes tells that it is what a container keeps its entries in. */
 const LARGE_OBJECT_BYTES = 1_024;
 
@@ -61,7 +66,10 @@ export class Ledger {
   /** Takes in the next capture. */
   async add(capture: Capture): Promise<Holdings> {
     const entries = new Map<string, Entry>();
-    for (const allocations of capture.allocations) await this.#enter(allocations, entries);
+    for (const [index, allocations] of capture.allocations.entries()) {
+      if (index % ENTRIES_PER_TURN === ENTRIES_PER_TURN - 1) await setImmediate();
+      await this.#enter(allocations, entries);
+    }
     const grown = capture.memory.arrayBuffers - this.#arrayBuffersBytes;
     this.#shareOut(entries, grown);
     this.#arrayBuffersBytes = capture.memory.arrayBuffers;
@@ -177,7 +185,8 @@ export class Ledger {
   async #byLine(growths: readonly Growth[]): Promise<MemoryRow[]> {
     const certain = this.#certain;
     const found: { growth: Growth; frame: Frame; places: Places }[] = [];
-    for (const growth of growths) {
+    for (const [index, growth] of growths.entries()) {
+      if (index % LOOK_UPS_PER_TURN === LOOK_UPS_PER_TURN - 1) await setImmediate();
       if (growth.origin.kind !== 'line') continue;
       const { frame, hint } = growth.origin;
       const places = await this.#sites.places(frame, hint);

@@ -24,19 +24,24 @@ const HOUR_MS = 3_600_000;
 /** A point stands for a span of so long, at first; each time there are too many points, for twice as long. */
 const FIRST_SPAN_MS = 15_000;
 const MAX_SPAN_MS = 240_000;
-const MAX_POINTS = 120;
+const MAX_POINTS = 60;
 
 /** Below these there is no saying. */
 const MIN_POINTS = 12;
 const MIN_WINDOW_MS = 300_000;
-const MIN_CONFIDENCE = 0.999;
+const MIN_CONFIDENCE = 0.9999;
 
-/** Growth that is worth a warning: of the larger of these. */
+/** Growth that is worth a warning: above all of these. */
 const MIN_GROWTH_BYTES = 4 * MIB;
 const MIN_GROWTH_SHARE = 0.05;
+const MIN_GROWTH_PER_DEVIATION = 3;
 
-/** A heap that still fills its caches grows ever more slowly: by less than this share in the last third. */
+/**
+ * A heap that still fills its caches grows ever more slowly. In the second half it has to grow, with 95 % certainty, by
+ * more than this share of what it grew by in the first, and over all.
+ */
 const MIN_STEADINESS = 0.6;
+const CERTAIN_DEVIATIONS = 1.645;
 
 /** How often growth has to double until it is told again. */
 const AGAIN_FACTOR = 2;
@@ -102,20 +107,36 @@ function trendOf(points: readonly Point[]): Trend | undefined {
   if (windowMs < MIN_WINDOW_MS) return undefined;
   const confidence = confidenceOf(points);
   if (confidence < MIN_CONFIDENCE) return undefined;
-  const slope = slopeOf(points);
+  const slope = median(slopesOf(points));
+  const growth = slope * windowMs;
   const level = median(points.map(({ bytes }) => bytes));
-  if (slope * windowMs < Math.max(MIN_GROWTH_BYTES, MIN_GROWTH_SHARE * level)) return undefined;
-  const third = Math.ceil(points.length / 3);
-  const [early, late] = [slopeOf(points.slice(0, third)), slopeOf(points.slice(-third))];
-  if (late < MIN_STEADINESS * Math.max(slope, early)) return undefined;
+  if (growth < Math.max(MIN_GROWTH_BYTES, MIN_GROWTH_SHARE * level)) return undefined;
+  if (growth < MIN_GROWTH_PER_DEVIATION * deviationOf(points, slope)) return undefined;
+  const half = points.length >> 1;
+  const early = median(slopesOf(points.slice(0, half)));
+  if (lowestSlope(points.slice(half)) < MIN_STEADINESS * Math.max(early, slope)) return undefined;
   return { mibPerHour: (slope * HOUR_MS) / MIB, confidence };
 }
 
-/** Theil-Sen: the median of the slopes between all pairs, in bytes per millisecond. */
-function slopeOf(points: readonly Point[]): number {
+/** The slopes between all pairs, in bytes per millisecond; their median is Theil-Sen's slope. */
+function slopesOf(points: readonly Point[]): number[] {
   const slopes: number[] = [];
   forPairs(points, (a, b) => slopes.push((b.bytes - a.bytes) / (b.at - a.at)));
-  return median(slopes);
+  return slopes;
+}
+
+/** The lower end of the slope's confidence interval (Sen, 1968). */
+function lowestSlope(points: readonly Point[]): number {
+  const slopes = slopesOf(points).toSorted((a, b) => a - b);
+  const rank = (slopes.length - CERTAIN_DEVIATIONS * deviationOfRises(points.length)) / 2;
+  return slopes[Math.max(0, Math.floor(rank))] ?? 0;
+}
+
+/** How far the points are off the slope: the standard deviation by the median absolute one. */
+function deviationOf(points: readonly Point[], slope: number): number {
+  const rests = points.map(({ at, bytes }) => bytes - slope * at);
+  const middle = median(rests);
+  return 1.4826 * median(rests.map((rest) => Math.abs(rest - middle)));
 }
 
 /** Mann-Kendall: the probability that points without a trend rise less often than these. */
@@ -124,10 +145,11 @@ function confidenceOf(points: readonly Point[]): number {
   forPairs(points, (a, b) => {
     rises += Math.sign(b.bytes - a.bytes);
   });
-  const n = points.length;
-  const deviation = Math.sqrt((n * (n - 1) * (2 * n + 5)) / 18);
-  return rises <= 0 ? 0 : normal((rises - 1) / deviation);
+  return rises <= 0 ? 0 : normal((rises - 1) / deviationOfRises(points.length));
 }
+
+/** The standard deviation of Mann-Kendall's sum for `n` points without a trend. */
+const deviationOfRises = (n: number) => Math.sqrt((n * (n - 1) * (2 * n + 5)) / 18);
 
 function forPairs(points: readonly Point[], visit: (a: Point, b: Point) => void): void {
   for (const [index, a] of points.entries()) {
