@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import { dashboardFile } from './dashboard.ts';
 import { livez, readyz, startupz } from './probes.ts';
 import { Refusal, type Reply } from './reply.ts';
 import type { ControlPlane } from './server.ts';
@@ -30,10 +31,13 @@ const route = (method: Route['method'], path: string, handle: Route['handle']): 
 });
 
 export const routes: readonly Route[] = [
+  route('GET', '/', () => dashboardFile('index.html')),
+  route('GET', '/dashboard/*', (_plane, { parameter }) => dashboardFile(parameter)),
   route('GET', '/livez', livez),
   route('GET', '/readyz', readyz),
   route('GET', '/startupz', startupz),
-  route('GET', '/api/status', async (plane) => ({ body: statusOf(plane) })),
+  route('GET', '/api/status', async (plane) => ({ body: await statusOf(plane) })),
+  route('GET', '/api/stream', ({ streams }, { signal }) => streams.open(signal)),
   route('POST', '/api/services/*/restart', restart),
   route('POST', '/api/reload', async ({ main }) => {
     await main.call('reload', undefined);

@@ -7,13 +7,22 @@ import type { Rpc } from '../rpc.ts';
 import type { Journal } from './journal.ts';
 import { Refusal, type Reply, sendReply } from './reply.ts';
 import { type Route, routes } from './routes.ts';
+import { Samples } from './samples.ts';
+import { statusOf } from './status.ts';
+import { Streams } from './stream.ts';
 
-/** What the routes work with. */
-export interface ControlPlane {
+/** What the server is made with. */
+export interface ServerParts {
   readonly options: ServerOptions;
   readonly journal: Journal;
   readonly main: Rpc<MainMethods>;
   readonly heartbeat: HeartbeatReader;
+}
+
+/** What the routes work with. */
+export interface ControlPlane extends ServerParts {
+  readonly samples: Samples;
+  readonly streams: Streams;
 }
 
 /** Time in which a client has to send a request: they are all small. */
@@ -25,8 +34,11 @@ export class ControlServer {
   readonly #server: Server;
   readonly #routes: readonly Route[];
 
-  constructor(plane: ControlPlane) {
-    this.#plane = plane;
+  constructor(parts: ServerParts) {
+    const { main, heartbeat, options } = parts;
+    const samples = new Samples(main, heartbeat, options.healthTimeoutMs);
+    const streams = new Streams(parts.journal, () => statusOf({ ...parts, samples }));
+    this.#plane = { ...parts, samples, streams };
     this.#routes = routes;
     this.#server = createServer(
       { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS, maxHeaderSize: 16_384 },
