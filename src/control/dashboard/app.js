@@ -33,21 +33,37 @@ const services = new Services(
 
 /** Which process it is. */
 let pid = 0;
+/** What comes next is what was known when the connection was made. */
+let resync = true;
 
 /** @param {Status} status */
 function onStatus(status) {
-  if (pid !== 0 && pid !== status.pid) {
-    memory.clear();
-    profile.clear();
-    strip.notice(`It is another process now: ${status.pid}, before ${pid}.`);
-  }
-  pid = status.pid;
+  if (resync) onConnected(status);
   document.body.dataset.phase = status.phase;
   setText(byId('name'), status.name);
   showFacts(status);
   strip.status(status);
   plots.add(status);
   for (const part of [services, stalls, log, memory, profile]) part.update(status);
+}
+
+/** @param {Status} status */
+function onConnected(status) {
+  resync = false;
+  stalls.clear();
+  if (pid === 0 || pid === status.pid) {
+    events.clear();
+    log.clear();
+  } else {
+    // The last words of the one before stay.
+    const msg = `from here on, another process: ${status.pid}, before ${pid}`;
+    events.add({ type: 'other-process', at: Date.now(), pid: status.pid });
+    log.add({ level: 60, time: Date.now(), msg });
+    strip.notice(`It is another process: ${status.pid}, before ${pid}.`);
+    memory.clear();
+    profile.clear();
+  }
+  pid = status.pid;
 }
 
 /** @param {Status} status */
@@ -83,7 +99,7 @@ const parts = {
 
 const stream = new Stream({
   opened() {
-    for (const part of [events, stalls, log]) part.clear();
+    resync = true;
   },
   told: (kind, value) => parts[kind]?.(value),
   gone(why, nextInMs) {

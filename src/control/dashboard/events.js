@@ -31,6 +31,7 @@ const texts = {
   'entrypoint-failed': ({ error }) => ['bad', `the daemon failed: ${error.message}`],
   'entrypoint-reload-requested': () => ['dim', 'the config is read again'],
   'entrypoint-stopped': ({ exitCode }) => ['dim', `the daemon has stopped with code ${exitCode}`],
+  'other-process': ({ pid }) => ['warn', `from here on, another process: ${pid}`],
   'hook-failed': ({ hook, error }) => ['warn', `the hook ${hook} failed: ${error.message}`],
 };
 

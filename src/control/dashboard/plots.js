@@ -22,6 +22,8 @@ import uPlot from './uplot.js';
 const MAX_POINTS = 15 * 60;
 const SHORTEST_S = 120;
 const HEIGHT = 104;
+/** From 1 MiB to 1 TiB: the steps of a scale of bytes. */
+const binary = Array.from({ length: 21 }, (_none, power) => 2 ** (20 + power));
 
 /** @type {readonly Definition[]} */
 const definitions = [
@@ -50,7 +52,7 @@ const definitions = [
     title: 'Requests',
     format: (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)}/s`,
     least: 5,
-    lines: [{ name: 'all HTTP services', of: ({ requestsPerSecond }) => requestsPerSecond }],
+    lines: [{ name: 'over HTTP', of: ({ requestsPerSecond }) => requestsPerSecond }],
   },
   {
     title: 'Latency',
@@ -133,7 +135,12 @@ class Plot {
     this.figure = el(
       'figure',
       {},
-      el('figcaption', {}, el('span', { class: 'title' }, definition.title), this.#when, ...legend),
+      el(
+        'figcaption',
+        {},
+        el('div', {}, el('span', { class: 'title' }, definition.title), this.#when),
+        el('div', { class: 'readings' }, ...legend),
+      ),
       this.#box,
     );
     new ResizeObserver(() => {
@@ -210,7 +217,8 @@ class Plot {
         },
         {
           ...axis,
-          size: 52,
+          size: 56,
+          ...(format === bytes && { incrs: binary }),
           space: 30,
           gap: 4,
           grid: { stroke: colour('--line'), width: 1 },

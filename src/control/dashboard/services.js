@@ -90,12 +90,14 @@ export class Services {
  * @param {readonly string[]} needs
  * @param {readonly string[]} neededBy
  */
-function relations({ name, type, critical }, needs, neededBy) {
-  return [
+function relations({ name, type, critical, lastError }, needs, neededBy) {
+  const error = lastError === null ? '' : `. Last error: ${lastError.name}: ${lastError.message}`;
+  const related = [
     `${name} (${type}${critical ? '' : ', not critical'})`,
     needs.length === 0 ? 'depends on nothing' : `depends on ${needs.join(', ')}`,
     neededBy.length === 0 ? 'nothing depends on it' : `needed by ${neededBy.join(', ')}`,
   ].join('; ');
+  return `${related}${error}`;
 }
 
 /**
