@@ -58,7 +58,7 @@ function onConnected(status) {
     // The last words of the one before stay.
     const msg = `from here on, another process: ${status.pid}, before ${pid}`;
     events.add({ type: 'other-process', at: Date.now(), pid: status.pid });
-    log.add({ level: 60, time: Date.now(), msg });
+    log.add({ level: 40, time: Date.now(), msg });
     strip.notice(`It is another process: ${status.pid}, before ${pid}.`);
     memory.clear();
     profile.clear();

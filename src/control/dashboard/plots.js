@@ -33,7 +33,7 @@ const definitions = [
     least: 16 * 1024 * 1024,
     lines: [
       { name: 'RSS', of: ({ rssBytes }) => rssBytes },
-      { name: 'heap used', of: ({ heapUsedBytes }) => heapUsedBytes },
+      { name: 'heap', of: ({ heapUsedBytes }) => heapUsedBytes },
     ],
   },
   {
