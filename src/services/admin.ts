@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { askHealth } from '../control/health.ts';
 import { LinePump } from '../control/line-pump.ts';
-import { LoopMeter } from '../control/loop-meter.ts';
+import { LoopReader } from '../control/loop-figures.ts';
 import { StatusWriter } from '../control/status.ts';
 import { acquireWatcher } from '../control/watcher.ts';
 import { type Address, formatAddress, portNumber } from '../net/listen.ts';
@@ -36,9 +36,9 @@ export class AdminService extends Service.extend({
     const { rpc } = watcher;
     const writer = new StatusWriter(control);
     const { healthTimeoutMs } = this.options;
-    const meter = new LoopMeter(host);
+    const reader = new LoopReader(host);
     watcher.offer({
-      figures: () => meter.read(),
+      figures: () => reader.read(),
       health: () => askHealth(host, healthTimeoutMs),
       restart: (name) => control.restart(name),
       reload: () => control.reload(),
@@ -67,7 +67,7 @@ export class AdminService extends Service.extend({
       unfollow();
       clearImmediate(due);
       pump.close();
-      meter[Symbol.dispose]();
+      reader[Symbol.dispose]();
       this.#address = undefined;
       await rpc.call('unlisten', undefined).catch(() => {});
       await lease.release();

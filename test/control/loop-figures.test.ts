@@ -1,17 +1,17 @@
 import { entrypoint, type Scope, Service } from 'bosun';
 import { expect, test } from 'vitest';
-import { LoopMeter, quantile } from '../../src/control/loop-meter.ts';
+import { LoopReader, quantile } from '../../src/control/loop-figures.ts';
 import { Histogram } from '../../src/metrics.ts';
 import { hostOf } from '../../src/supervisor/run.ts';
 
 class Served extends Service.extend({}) {
   readonly durations = new Histogram([0.1, 1]);
-  meter: LoopMeter | undefined;
+  reader: LoopReader | undefined;
 
   override start(scope: Scope) {
-    const meter = new LoopMeter(hostOf(scope));
-    this.meter = meter;
-    scope.defer(() => meter[Symbol.dispose]());
+    const reader = new LoopReader(hostOf(scope));
+    this.reader = reader;
+    scope.defer(() => reader[Symbol.dispose]());
   }
 
   override metrics() {
@@ -46,11 +46,11 @@ test('requests are those since the last reading; a service without metrics distu
     ownsProcess: false,
   });
   served.durations.observe(5);
-  expect(served.meter?.read()).toMatchObject({ requestsPerSecond: 0, requestP99Ms: null });
+  expect(served.reader?.read()).toMatchObject({ requestsPerSecond: 0, requestP99Ms: null });
   for (let i = 0; i < 100; i++) served.durations.observe(0.05);
-  const { requestsPerSecond = 0, requestP99Ms = 0, heapUsedBytes = 0 } = served.meter?.read() ?? {};
+  const { requestsPerSecond = 0, requestP99Ms = 0, heapUsedBytes = 0 } = served.reader?.read() ?? {};
   expect(requestsPerSecond).toBeGreaterThan(0);
   expect(requestP99Ms).toBeCloseTo(99);
   expect(heapUsedBytes).toBeGreaterThan(1_000_000);
-  expect(served.meter?.read()).toMatchObject({ requestsPerSecond: 0, requestP99Ms: null });
+  expect(served.reader?.read()).toMatchObject({ requestsPerSecond: 0, requestP99Ms: null });
 });

@@ -20,7 +20,7 @@ interface Requests {
 }
 
 /** Measures the main loop, from one reading to the next; nothing between readings that are far apart. */
-export class LoopMeter implements Disposable {
+export class LoopReader implements Disposable {
   readonly #host: Host;
   #delay: ReturnType<typeof monitorEventLoopDelay> | undefined;
   #utilisation: EventLoopUtilization | undefined;
