@@ -39,6 +39,11 @@ export class NoAnswerError extends BosunError {
   readonly code = 'ERR_NO_ANSWER';
 }
 
+/** The other side has no such function: the service that offers it does not run. */
+export class NotOfferedError extends BosunError {
+  readonly code = 'ERR_NOT_OFFERED';
+}
+
 /** How long a call may take, and who gives it up. */
 export interface CallOptions {
   /** Default: no limit. */
@@ -145,7 +150,9 @@ export class Rpc<Remote extends Methods> {
     const controller = new AbortController();
     this.#running.set(id, controller);
     try {
-      const value = await this.#methods[method]?.(argument, controller.signal);
+      const known = this.#methods[method];
+      if (known === undefined) throw new NotOfferedError(`${method} is not offered`);
+      const value = await known(argument, controller.signal);
       this.#post({ kind: 'result', id, value });
     } catch (thrown) {
       const error = toError(thrown);
