@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
+import type { Status } from '../control/thread/status.ts';
 import { connect, type DaemonOptions, daemonCommand } from './daemon-command.ts';
 import { print, printJson, table } from './output.ts';
-import { type Status, serviceRows } from './status.ts';
+import { serviceRows } from './status.ts';
 
 export function psCommand(): Command {
   return daemonCommand('ps', 'Show the services of a running daemon.', [

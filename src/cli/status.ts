@@ -1,23 +1,6 @@
-import type { statusOf } from '../control/thread/status.ts';
+import type { ProcessFigures } from '../control/thread/samples.ts';
+import type { Status } from '../control/thread/status.ts';
 import { type Cell, plain, shortDuration, shortSize } from './output.ts';
-
-/** What `GET /api/status` answers. */
-export type Status = ReturnType<typeof statusOf> & {
-  readonly name?: string;
-  /** Figures that are not known now are missing. */
-  readonly process?: Readonly<Partial<Record<ProcessFigure, number | null>>>;
-};
-
-type ProcessFigure =
-  | 'rssBytes'
-  | 'heapUsedBytes'
-  | 'heapTotalBytes'
-  | 'externalBytes'
-  | 'cpuShare'
-  | 'loopDelayP99Ms'
-  | 'loopUtilisation'
-  | 'requestsPerSecond'
-  | 'requestP99Ms';
 
 type ServiceRow = Status['services'][number];
 
@@ -36,7 +19,7 @@ export type Order = keyof typeof orders;
 const rank = ({ state }: ServiceRow) =>
   ['failed', 'backing-off', 'starting', 'stopping', 'created', 'stopped', 'running'].indexOf(state);
 
-const upTime = ({ state, sinceMs }: ServiceRow) => (state === 'running' ? (sinceMs ?? 0) : -1);
+const upTime = ({ uptimeMs }: ServiceRow) => uptimeMs ?? -1;
 
 /** Services as rows with a head: in start order as a tree, each below its supervisor; in any other as a list. */
 export function serviceRows({ services }: Status, order: Order = 'start order', reverse = false): Cell[][] {
@@ -64,14 +47,16 @@ function tree(services: readonly ServiceRow[], supervisor: string | null, indent
 }
 
 function serviceRow(service: ServiceRow, indent: string): Cell[] {
-  const { name, state, sinceMs, restarts, addresses, lastError } = service;
+  const { name, state, uptimeMs, restarts, addresses, lastError, health } = service;
+  const unwell = health?.ok === false;
+  const error = unwell ? (health.detail ?? 'not well') : lastError?.message;
   return [
     `${indent}${plain(name)}`,
-    { text: state, style: styleOf(state) },
-    state === 'running' && sinceMs !== null ? shortDuration(sinceMs) : '-',
+    unwell ? { text: `${state}, not well`, style: 'red' } : { text: state, style: styleOf(state) },
+    uptimeMs === null ? '-' : shortDuration(uptimeMs),
     String(restarts),
     plain(addresses.join(' ')) || '-',
-    lastError === null ? '-' : plain(lastError.message),
+    error === undefined ? '-' : plain(error),
   ];
 }
 
@@ -80,31 +65,23 @@ function styleOf(state: ServiceRow['state']) {
   return state === 'failed' || state === 'backing-off' ? 'red' : 'yellow';
 }
 
-/** The daemon in one line, and its process in another where figures of that are known. */
-export function summary({ name, pid, node, phase, uptimeMs, blockedMs, process }: Status): string[] {
+/** The daemon in one line, its process in another. */
+export function summary({ name, host, pid, node, phase, uptimeMs, blockedMs, process }: Status): string[] {
   const blocked = blockedMs > 0 ? `, its main loop BLOCKED for ${shortDuration(blockedMs)}` : '';
-  const title = name === undefined ? '' : `${plain(name)}: `;
-  const first = `${title}${phase}, pid ${pid}, up ${shortDuration(uptimeMs)}, Node ${plain(node)}${blocked}`;
-  const figures = processFigures(process ?? {});
-  return figures.length === 0 ? [first] : [first, figures.join(', ')];
+  const who = `${plain(name)} on ${plain(host)}: ${phase}, pid ${pid}, up ${shortDuration(uptimeMs)}`;
+  return [`${who}, Node ${plain(node)}${blocked}`, figures(process).join(', ')];
 }
 
 const percent = (share: number) => `${Math.round(share * 100)} %`;
 const milliseconds = (ms: number) => `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
 
-const figureTexts: readonly [ProcessFigure, (value: number) => string][] = [
-  ['cpuShare', (share) => `cpu ${percent(share)}`],
-  ['rssBytes', (bytes) => `rss ${shortSize(bytes)}`],
-  ['heapUsedBytes', (bytes) => `heap ${shortSize(bytes)}`],
-  ['externalBytes', (bytes) => `external ${shortSize(bytes)}`],
-  ['loopUtilisation', (share) => `loop ${percent(share)} busy`],
-  ['loopDelayP99Ms', (ms) => `loop delay p99 ${milliseconds(ms)}`],
-  ['requestsPerSecond', (rate) => `${rate.toFixed(rate < 10 ? 1 : 0)} requests/s`],
-  ['requestP99Ms', (ms) => `request p99 ${milliseconds(ms)}`],
+const figures = (process: ProcessFigures): string[] => [
+  `cpu ${percent(process.cpuShare)}`,
+  `rss ${shortSize(process.rssBytes)}`,
+  `heap ${shortSize(process.heapUsedBytes)}`,
+  `external ${shortSize(process.externalBytes)}`,
+  `loop ${percent(process.loopUtilisation)} busy`,
+  `loop delay p99 ${milliseconds(process.loopDelayP99Ms)}`,
+  `${process.requestsPerSecond.toFixed(process.requestsPerSecond < 10 ? 1 : 0)} requests/s`,
+  ...(process.requestP99Ms === null ? [] : [`request p99 ${milliseconds(process.requestP99Ms)}`]),
 ];
-
-const processFigures = (process: NonNullable<Status['process']>): string[] =>
-  figureTexts.flatMap(([figure, text]) => {
-    const value = process[figure];
-    return typeof value === 'number' ? [text(value)] : [];
-  });

@@ -1,10 +1,11 @@
 import { writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
+import type { Status } from '../control/thread/status.ts';
 import type { Client } from './client.ts';
 import { connect, type DaemonOptions, daemonCommand } from './daemon-command.ts';
 import { print, printJson, styled, table } from './output.ts';
-import { type Order, orders, type Status, serviceRows, summary } from './status.ts';
+import { type Order, orders, serviceRows, summary } from './status.ts';
 
 const REFRESH_MS = 1_000;
 

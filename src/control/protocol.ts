@@ -44,6 +44,21 @@ export interface HealthInfo {
 /** By service; those that do not run are not asked. */
 export type HealthReport = Readonly<Record<string, HealthInfo>>;
 
+/** What the main loop says of itself; durations and counts are since it was asked last. */
+export interface LoopFigures {
+  readonly heapUsedBytes: number;
+  readonly heapTotalBytes: number;
+  readonly externalBytes: number;
+  readonly arrayBuffersBytes: number;
+  readonly loopDelayP99Ms: number;
+  /** From 0 to 1. */
+  readonly loopUtilisation: number;
+  /** Of all HTTP services. */
+  readonly requestsPerSecond: number;
+  /** `null`: there was no request. */
+  readonly requestP99Ms: number | null;
+}
+
 /** What the server of the control plane is told. */
 export interface ServerOptions {
   readonly host: string;
@@ -123,6 +138,7 @@ export type ThreadMethods = {
 /** What the main thread does for the other. */
 export type MainMethods = {
   health(argument: undefined): Promise<HealthReport>;
+  figures(argument: undefined): LoopFigures;
   restart(service: string): Promise<void>;
   reload(argument: undefined): Promise<void>;
   profile(request: ProfileRequest, signal: AbortSignal): Promise<Uint8Array | ProfileReport>;

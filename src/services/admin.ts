@@ -3,6 +3,7 @@ import { BlockList, isIP, isIPv6 } from 'node:net';
 import { z } from 'zod';
 import { askHealth } from '../control/health.ts';
 import { LinePump } from '../control/line-pump.ts';
+import { LoopReader } from '../control/loop-figures.ts';
 import { operations } from '../control/operations.ts';
 import type { AuditEntry } from '../control/protocol.ts';
 import { StatusWriter } from '../control/status.ts';
@@ -90,7 +91,9 @@ export class AdminService extends AdminOptions {
     const writer = new StatusWriter(control);
     const { host: name, port, path, token, hosts, snapshotDir } = this.options;
     const { maxConnections, livenessLimitMs, healthTimeoutMs } = this.options;
+    const reader = new LoopReader(host);
     watcher.offer({
+      figures: () => reader.read(),
       health: () => askHealth(host, healthTimeoutMs),
       ...operations({ service: this.name, scope, snapshotDir }),
       audit: (entry) => logAction(scope.log, entry),
@@ -121,6 +124,7 @@ export class AdminService extends AdminOptions {
       unfollow();
       clearImmediate(due);
       pump.close();
+      reader[Symbol.dispose]();
       this.#address = undefined;
       await rpc.call('unlisten', undefined).catch(() => {});
       await lease.release();

@@ -130,6 +130,8 @@ describe('bosun ps', () => {
           type: 'TcpEchoService',
           state: 'running',
           sinceMs: expect.any(Number),
+          uptimeMs: expect.any(Number),
+          health: { ok: true },
           restarts: 0,
           lastError: null,
           critical: true,

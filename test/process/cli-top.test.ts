@@ -91,7 +91,8 @@ describe('bosun top', () => {
     await using daemon = await Operated.start(services);
     const { code, stdout } = await daemon.bosun(['top']);
     expect(code).toBe(0);
-    expect(stdout).toMatch(/ready, pid \d+, up .*, Node v\d+/);
+    expect(stdout).toMatch(/: ready, pid \d+, up .*, Node v\d+/);
+    expect(stdout).toMatch(/^cpu \d+ %, rss \d+.* MiB, heap .*, loop \d+ % busy, /m);
     expect(stdout).toMatch(/^talker +running/m);
     expect(stdout).not.toContain('\x1b');
     expect(JSON.parse((await daemon.bosun(['top', '--json'])).stdout)).toMatchObject({ phase: 'ready' });

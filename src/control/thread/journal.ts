@@ -71,7 +71,8 @@ export class Journal {
         break;
       case 'profile-taken':
         this.profile = event.report as ProfileReport;
-        this.#tell('profile', this.profile);
+        // It may be large: who wants it asks for it.
+        this.#tell('profile', { at: this.profile.at });
         break;
       case 'heap-snapshot-taken':
         this.#snapshots.set(basename(event.path as string), event.path as string);

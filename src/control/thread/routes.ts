@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import { dashboardFile } from './dashboard.ts';
 import { logs } from './logs.ts';
 import {
   heapPlan,
@@ -43,11 +44,14 @@ const route = (method: Route['method'], path: string, handle: Route['handle']): 
 });
 
 export const routes: readonly Route[] = [
+  route('GET', '/', () => dashboardFile('index.html')),
+  route('GET', '/dashboard/*', (_plane, { parameter }) => dashboardFile(parameter)),
   route('GET', '/livez', livez),
   route('GET', '/readyz', readyz),
   route('GET', '/startupz', startupz),
-  route('GET', '/api/status', async (plane) => ({ body: statusOf(plane) })),
   route('GET', '/api/stalls', ({ journal }) => ({ body: journal.stalls.toReversed() })),
+  route('GET', '/api/status', async (plane) => ({ body: await statusOf(plane) })),
+  route('GET', '/api/stream', ({ streams }, { signal }) => streams.open(signal)),
   route('POST', '/api/services/*/restart', restart),
   route('POST', '/api/reload', reload),
   route('GET', '/api/logs', logs),
