@@ -4,6 +4,7 @@ import type { Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { BosunError, toError } from '../errors.ts';
+import { escapeControls } from '../logging/controls.ts';
 import { type Address, formatAddress } from '../net/listen.ts';
 
 /** No daemon could be reached: nobody answers, or nobody could say where to look. */
@@ -82,7 +83,8 @@ export class Client {
     try {
       await pipeline(answer, file);
     } catch (thrown) {
-      throw file.errored === answer.errored ? this.#gone() : thrown;
+      // What went wrong with one of them is told of both; only the file is written to.
+      throw (thrown as NodeJS.ErrnoException).syscall === 'write' ? thrown : this.#gone();
     }
     return bytes;
   }
@@ -140,7 +142,7 @@ export class Client {
   #failure(status: number, body: string): AnswerError {
     const { error, message } = errorOf(body);
     const code = error ?? 'ERR_CONTROL';
-    const said = message ?? `the answer was ${status}`;
+    const said = message === undefined ? `the answer was ${status}` : escapeControls(message);
     switch (status) {
       case 401: {
         const why = this.#target.token === undefined ? 'it wants a token' : 'the token is not the right one';

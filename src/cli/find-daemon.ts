@@ -30,7 +30,7 @@ export async function findDaemon(
   { admin, config, tokenFile }: FindOptions,
   env: NodeJS.ProcessEnv,
 ): Promise<Target> {
-  const given = tokenFile === undefined ? env[TOKEN_VARIABLE] || undefined : readToken(tokenFile);
+  const given = givenToken(tokenFile, env);
   if (admin !== undefined) return { address: parseTarget('--admin', admin), from: '--admin', token: given };
   const variable = env[VARIABLE];
   if (variable && config === undefined) {
@@ -72,18 +72,18 @@ function parseTarget(name: string, text: string): Target['address'] {
   return { host: url.hostname.replace(/^\[(.*)\]$/, '$1'), port: Number(url.port || 80) };
 }
 
+function givenToken(file: string | undefined, env: NodeJS.ProcessEnv): string | undefined {
+  const token = file === undefined ? env[TOKEN_VARIABLE] || undefined : readToken(file);
+  // A header could not carry anything else; the token itself is not shown.
+  if (token === undefined || /^[\x21-\x7e]+$/.test(token)) return token;
+  const name = file === undefined ? TOKEN_VARIABLE : `--token-file ${preview(file)}`;
+  throw new UsageError(`${name} must hold a token: printable ASCII characters, without spaces`);
+}
+
 function readToken(file: string): string {
-  let token: string;
   try {
-    token = readFileSync(file, 'utf8').trim();
+    return readFileSync(file, 'utf8').trim();
   } catch (thrown) {
     throw new UsageError(`--token-file cannot be read: ${toError(thrown).message}`);
   }
-  // A header could not carry anything else; the token itself is not shown.
-  if (!/^[\x21-\x7e]+$/.test(token)) {
-    throw new UsageError(
-      `--token-file must hold one line of printable characters: ${preview(file)} does not`,
-    );
-  }
-  return token;
 }

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { type Command, Option } from 'commander';
 import { lineLevels } from '../logging/levels.ts';
 import { connect, type DaemonOptions, daemonCommand } from './daemon-command.ts';
-import { hasColours } from './output.ts';
+import { hasColours, plain } from './output.ts';
 
 interface LogsOptions extends DaemonOptions {
   readonly follow?: boolean;
@@ -44,7 +44,7 @@ async function lineRenderer(): Promise<(line: string) => string> {
     try {
       return render(line);
     } catch {
-      return line;
+      return `${plain(line.trimEnd())}\n`;
     }
   };
 }

@@ -75,11 +75,13 @@ describe('a command for a running daemon', () => {
 
   it('exits with 78 on options that cannot be used, and names option, rule and value', async () => {
     using dir = new Project();
+    dir.write('bad.txt', 'two words');
     const cases: [string[], string][] = [
       [['ps', '--admin', 'nowhere'], '--admin must be http://<host>:<port>, or the path of a Unix socket'],
       [['ps', '--admin', 'ftp://host'], 'received "ftp://host"'],
       [['ps', '--admin', 'http://host/api'], 'received "http://host/api"'],
       [['ps', '--admin', './a.sock', '--token-file', 'none.txt'], '--token-file cannot be read'],
+      [['ps', '--admin', './a.sock', '--token-file', 'bad.txt'], '--token-file "bad.txt" must hold a token'],
       [['logs', '--level', 'loud'], "argument 'loud' is invalid"],
       [
         ['profile', '--out', 'a.txt'],
@@ -204,10 +206,10 @@ describe('bosun restart', () => {
     expect(own).toMatchObject({ code: 1, stderr: expect.stringContaining('cannot be restarted by it') });
     const failed = await daemon.bosun(['restart', 'once']);
     expect(failed.code).toBe(1);
-    expect(failed.stderr).toContain('service "once" could not start: the disk is full');
+    // What an error says cannot steer the terminal.
+    expect(failed.stderr).toBe('bosun: error: service "once" could not start: the disk is full\\u001b[31m\n');
     const status = await daemon.bosun(['ps']);
     expect(status.stdout).toMatch(/^talker +running .* 2 +- +-$/m);
-    // What an error says cannot steer the terminal.
     expect(status.stdout).toMatch(/^once +failed .*the disk is full\\u001b\[31m$/m);
   });
 
