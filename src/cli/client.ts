@@ -1,4 +1,4 @@
-import { type IncomingMessage, request } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { createInterface } from 'node:readline';
 import type { Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
@@ -6,6 +6,9 @@ import { pipeline } from 'node:stream/promises';
 import { BosunError, toError } from '../errors.ts';
 import { escapeControls } from '../logging/controls.ts';
 import { type Address, formatAddress } from '../net/listen.ts';
+
+// An import of its names loads all of them, a fetch client among others: a third of the start.
+const { request } = process.getBuiltinModule('node:http');
 
 /** No daemon could be reached: nobody answers, or nobody could say where to look. */
 export class NoDaemonError extends BosunError {

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
+import { mountSmallDisk } from '../support/small-disk.ts';
 import { bosun, Cli, Project } from './cli.ts';
 import { Operated } from './control.ts';
 
@@ -95,6 +96,22 @@ describe('a command for a running daemon', () => {
       expect({ args, code, stderr }).toEqual({ args, code: 78, stderr: expect.stringContaining(message) });
       expect(stderr).not.toMatch(/^\s+at /m);
     }
+  });
+
+  it('loads no more than it needs: nothing of what runs a daemon, or reads a config', async () => {
+    using dir = new Project();
+    const hook = `
+      import { registerHooks } from 'node:module';
+      const load = (url, context, next) => {
+        const [, name] = /node_modules\\/((?:@[^/]+\\/)?[^/]+)/.exec(url) ?? [];
+        if (name !== undefined) process.stderr.write('loads ' + name + '\\n');
+        return next(url, context);
+      };
+      registerHooks({ load });`;
+    const nodeOptions = ['--import', `data:text/javascript,${encodeURIComponent(hook)}`];
+    const { code, stderr } = await bosun(['ps', '--admin', './no.sock'], { cwd: dir.path, nodeOptions });
+    expect(code).toBe(69);
+    expect(new Set(stderr.match(/(?<=loads ).*/g))).toEqual(new Set(['commander']));
   });
 
   it('has a help text with examples', async () => {
@@ -359,11 +376,18 @@ describe('bosun profile', () => {
     // The daemon gives the long one up when its client goes.
     await expect.poll(rival, { timeout: 20_000 }).toMatchObject({ code: 0 });
     expect(readdirSync(cwd).filter((name) => /profile/.test(name))).toEqual(['rival.cpuprofile']);
+    await using cut = new Cli(['profile', '--seconds', '300', '--out', 'cut.cpuprofile'], { cwd });
+    await cut.complained(/profiling for 300 s/);
     const nowhere = await daemon.bosun(['profile', '--out', 'no/such/folder.cpuprofile']);
     expect(nowhere).toMatchObject({
       code: 1,
       stderr: expect.stringContaining('cannot write no/such/folder.cpuprofile'),
     });
+    await expect.poll(rival, { timeout: 20_000 }).toMatchObject({ code: 1 });
+    daemon.cli.kill('SIGKILL');
+    expect(await cut.exited).toBe(69);
+    expect(cut.stderr).toContain('the connection was closed before the answer');
+    expect(readdirSync(cwd).filter((name) => /profile/.test(name))).toEqual(['rival.cpuprofile']);
   });
 });
 
@@ -390,6 +414,25 @@ describe('bosun heap', () => {
       });
       const again = await daemon.bosun(['heap', '--yes']);
       expect(again).toMatchObject({ code: 1, stderr: expect.stringContaining('no snapshot can be taken: ') });
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
+  });
+
+  it('leaves nothing on a disk that is full, and says why', async ({ skip }) => {
+    const mounted = await mountSmallDisk(65_536, 0).catch((error: Error) => {
+      if (process.env.CI === 'true' && process.getuid?.() === 0) throw error;
+      return skip(`it takes root, who may mount a file system: ${error.message}`);
+    });
+    await using disk = mounted;
+    const dir = mkdtempSync(join(tmpdir(), 'bosun-snapshots-'));
+    try {
+      await using daemon = await Operated.start([], { admin: `path: ./admin.sock, snapshotDir: ${dir}` });
+      const out = join(disk.path, 'a.heapsnapshot');
+      const { code, stderr } = await daemon.bosun(['heap', '--yes', '--out', out]);
+      expect(code).toBe(1);
+      expect(stderr).toContain(`cannot write ${out}: ENOSPC`);
+      expect(readdirSync(disk.path)).toEqual([]);
     } finally {
       rmSync(dir, { recursive: true });
     }
