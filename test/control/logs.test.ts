@@ -64,6 +64,7 @@ describe('the log over the control plane', () => {
     expect(answered(journal, 'lines=2')).toEqual(['trouble', 'ready']);
     expect(answered(journal, 'lines=0')).toEqual([]);
     expect(answered(journal, 'follow=0&lines=1')).toEqual(['ready']);
+    expect(answered(journal, 'follow=false&lines=1')).toEqual(['ready']);
     expect(ask(journal, '').headers).toEqual({ 'content-type': 'application/x-ndjson; charset=utf-8' });
   });
 

@@ -67,7 +67,9 @@ export class Operated implements AsyncDisposable {
 
   private constructor(project: Project, env: Readonly<Record<string, string>>) {
     this.project = project;
-    this.cli = new Cli(['run'], { cwd: project.path, env: { BOSUN_LOG_FORMAT: 'json', ...env } });
+    // What it leaves among the temporary files goes with the project.
+    const own = { BOSUN_LOG_FORMAT: 'json', TMPDIR: project.path };
+    this.cli = new Cli(['run'], { cwd: project.path, env: { ...own, ...env } });
   }
 
   /** `others`: the services beside the admin one, as lines of YAML. */

@@ -23,7 +23,8 @@ export class Query {
     const text = this.text(name);
     if (text === undefined) return undefined;
     const value = values.find((candidate) => candidate === text);
-    if (value === undefined) throw refuse(name, `must be one of ${values.join(', ')}`, text);
+    if (value === undefined)
+      throw refuse(name, `must be one of ${values.filter((value) => value !== '').join(', ')}`, text);
     return value;
   }
 
@@ -37,8 +38,10 @@ export class Query {
     return value;
   }
 
+  /** `follow`, `follow=1` and `follow=true` say yes. */
   flag(name: string): boolean {
-    return this.oneOf(name, ['1', 'true', '0', 'false', ''])?.match(/^(1|true|)$/) != null;
+    const value = this.oneOf(name, ['', '1', 'true', '0', 'false']);
+    return value !== undefined && value !== '0' && value !== 'false';
   }
 }
 
