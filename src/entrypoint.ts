@@ -431,6 +431,9 @@ export class Entrypoint implements AsyncDisposable {
       get logDropped() {
         return logging.dropped;
       },
+      get logShare() {
+        return logging.share;
+      },
       services: () => this.services,
       restart: (name) => this.#inContext(() => this.restart(name)),
       reload: () => this.#inContext(() => this.#reload()),

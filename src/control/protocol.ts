@@ -1,5 +1,8 @@
 import type { BosunEvent } from '../events.ts';
+import type { LogShare } from '../logging/logging.ts';
 import type { Address } from '../net/listen.ts';
+import type { HeapSnapshot, SnapshotPlan, SnapshotRefusal } from '../observe/memory/heap-snapshot.ts';
+import type { ProfileReport, Stall } from '../observe/reports.ts';
 import type { Phase, ServiceInfo } from '../supervisor/host.ts';
 import type { Collected } from './collected.ts';
 import type { HeartbeatMemory } from './heartbeat.ts';
@@ -42,6 +45,21 @@ export interface HealthInfo {
 /** By service; those that do not run are not asked. */
 export type HealthReport = Readonly<Record<string, HealthInfo>>;
 
+/** What the main loop says of itself; durations and counts are since it was asked last. */
+export interface LoopFigures {
+  readonly heapUsedBytes: number;
+  readonly heapTotalBytes: number;
+  readonly externalBytes: number;
+  readonly arrayBuffersBytes: number;
+  readonly loopDelayP99Ms: number;
+  /** From 0 to 1. */
+  readonly loopUtilisation: number;
+  /** Of all HTTP services. */
+  readonly requestsPerSecond: number;
+  /** `null`: there was no request. */
+  readonly requestP99Ms: number | null;
+}
+
 /** What the server of the control plane is told. */
 export interface ServerOptions {
   readonly host: string;
@@ -54,6 +72,17 @@ export interface ServerOptions {
   readonly maxConnections: number;
   readonly livenessLimitMs: number;
   readonly healthTimeoutMs: number;
+}
+
+export const profileFormats = ['cpuprofile', 'pprof', 'report'] as const;
+export type ProfileFormat = (typeof profileFormats)[number];
+
+/** A profile that is to be taken. */
+export interface ProfileRequest {
+  readonly seconds: number;
+  /** Samples per second. */
+  readonly hertz: number;
+  readonly format: ProfileFormat;
 }
 
 /** Somebody asked for something to be done. */
@@ -70,6 +99,21 @@ export interface AuditEntry {
   readonly unsaid?: number;
 }
 
+/** What the thread is told to look for stalls with. */
+export interface StallOptions {
+  /** By how much the loop has to be late. */
+  readonly thresholdMs: number;
+  /** The id of the last stall there was; 0: none. */
+  readonly lastId: number;
+  /** How many reports are kept. */
+  readonly keep: number;
+  /** Gives a `Glimpse` of the main thread: see `StackProbe`. */
+  readonly expression: string;
+  /** Who it is done for, as the log names it. */
+  readonly service: string;
+  readonly log: LogShare;
+}
+
 /** What the thread does for the main one. */
 export type ThreadMethods = {
   /** Opens the control plane's server; one at a time. */
@@ -84,6 +128,12 @@ export type ThreadMethods = {
   linkSystemd(options: SystemdOptions): void;
   /** Tells systemd, when that has begun; resolves when all it was told before is there, too. */
   notify(assignments: readonly string[]): Promise<void> | undefined;
+  /** Begins to look for stalls of the main loop; one at a time. */
+  watchStalls(options: StallOptions): Promise<void>;
+  /** From now on, stalls of this length count. */
+  setStallThreshold(thresholdMs: number): void;
+  /** Ends that: the last stall has been told when it resolves. */
+  unwatchStalls(argument: undefined): Promise<void>;
 };
 
 /** What the main thread does for the other. */
@@ -91,8 +141,12 @@ export type MainMethods = {
   health(argument: undefined): Promise<HealthReport>;
   /** The metrics of the main thread. */
   collect(argument: undefined): Collected;
+  figures(argument: undefined): LoopFigures;
   restart(service: string): Promise<void>;
   reload(argument: undefined): Promise<void>;
+  profile(request: ProfileRequest, signal: AbortSignal): Promise<Uint8Array | ProfileReport>;
+  heapPlan(argument: undefined): Promise<SnapshotPlan>;
+  heapSnapshot(argument: undefined, signal: AbortSignal): Promise<HeapSnapshot | SnapshotRefusal>;
   /** Logs an action. */
   audit(entry: AuditEntry): void;
   /** Logs that somebody was not let in. */
@@ -101,6 +155,8 @@ export type MainMethods = {
   vital(argument: undefined): Promise<string | undefined>;
   /** systemd could not be told. */
   notifyFailed(message: string): void;
+  /** A stall is over. */
+  stalled(stall: Stall): void;
 };
 
 /** An event whose errors are `ErrorInfo`s. */

@@ -4,6 +4,8 @@ import { z } from 'zod';
 import { Collector } from '../control/collect.ts';
 import { askHealth } from '../control/health.ts';
 import { LinePump } from '../control/line-pump.ts';
+import { LoopReader } from '../control/loop-figures.ts';
+import { operations } from '../control/operations.ts';
 import type { AuditEntry } from '../control/protocol.ts';
 import { StatusWriter } from '../control/status.ts';
 import { linkSystemd } from '../control/systemd.ts';
@@ -58,6 +60,8 @@ const AdminOptions = Service.extend({
   livenessLimitMs: limitMs().default(5_000),
   /** How long the services may take to say how they are, before `/readyz` says no. */
   healthTimeoutMs: limitMs().default(1_000),
+  /** Where heap snapshots are written. Default: a folder below the system's for temporary files. */
+  snapshotDir: z.string().min(1).optional(),
 });
 
 /**
@@ -87,17 +91,14 @@ export class AdminService extends AdminOptions {
     const { rpc } = watcher;
     const writer = new StatusWriter(control);
     const collector = new Collector(host);
-    const { host: name, port, path, token, hosts } = this.options;
+    const { host: name, port, path, token, hosts, snapshotDir } = this.options;
     const { maxConnections, livenessLimitMs, healthTimeoutMs } = this.options;
+    const reader = new LoopReader(host);
     watcher.offer({
+      figures: () => reader.read(),
       health: () => askHealth(host, healthTimeoutMs),
       collect: () => collector.collect(),
-      restart: async (service) => {
-        if (service !== this.name) await control.restart(service);
-        // It can only answer before it goes.
-        else setImmediate(() => void control.restart(service).catch(() => {}));
-      },
-      reload: () => control.reload(),
+      ...operations({ service: this.name, scope, snapshotDir }),
       audit: (entry) => logAction(scope.log, entry),
       refused: (entry) => logRefusal(scope.log, entry),
     });
@@ -127,6 +128,7 @@ export class AdminService extends AdminOptions {
       clearImmediate(due);
       pump.close();
       collector.close();
+      reader[Symbol.dispose]();
       this.#address = undefined;
       await rpc.call('unlisten', undefined).catch(() => {});
       await lease.release();

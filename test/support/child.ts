@@ -69,6 +69,11 @@ export class Child implements AsyncDisposable {
     });
   }
 
+  /** What it has written to stdout so far. */
+  get output(): string {
+    return this.#stdout;
+  }
+
   kill(signal: NodeJS.Signals): void {
     this.#process.kill(signal);
   }

@@ -5,6 +5,7 @@ import type { MainMethods, ThreadData, ThreadMethods } from '../protocol.ts';
 import { Rpc } from '../rpc.ts';
 import { Journal } from './journal.ts';
 import type { ControlServer } from './server.ts';
+import type { StallReporter } from './stall-reporter.ts';
 import type { SystemdNotifier } from './systemd.ts';
 
 const { heartbeat: memory } = workerData as ThreadData;
@@ -12,6 +13,7 @@ const heartbeat = new HeartbeatReader(memory);
 const journal = new Journal();
 let server: ControlServer | undefined;
 let systemd: Promise<SystemdNotifier> | undefined;
+let stalls: StallReporter | undefined;
 
 const methods: ThreadMethods = {
   async listen(options, signal) {
@@ -33,6 +35,17 @@ const methods: ThreadMethods = {
     );
   },
   notify: (assignments) => systemd?.then((notifier) => notifier.notify(assignments)),
+  async watchStalls(options) {
+    const { StallReporter } = await import('./stall-reporter.ts');
+    stalls = new StallReporter(memory, options, journal, main);
+  },
+  setStallThreshold(thresholdMs) {
+    stalls?.watch.setThreshold(thresholdMs);
+  },
+  async unwatchStalls() {
+    await stalls?.close();
+    stalls = undefined;
+  },
 };
 
 const main = new Rpc<MainMethods>(parentPort as MessagePort, methods);

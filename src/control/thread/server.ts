@@ -11,17 +11,26 @@ import { Guard } from './guard.ts';
 import type { Journal } from './journal.ts';
 import { Refusal, type Reply, sendReply } from './reply.ts';
 import { type Route, routes } from './routes.ts';
+import { Samples } from './samples.ts';
+import { statusOf } from './status.ts';
+import { Streams } from './stream.ts';
 import { type Target, targetOf } from './target.ts';
 
 // An import of its names loads all of them, with a fetch client for WebSocket and others: 9 MiB more.
 const { createServer } = process.getBuiltinModule('node:http');
 
-/** What the routes work with. */
-export interface ControlPlane {
+/** What the server is made with. */
+export interface ServerParts {
   readonly options: ServerOptions;
   readonly journal: Journal;
   readonly main: Rpc<MainMethods>;
   readonly heartbeat: HeartbeatReader;
+}
+
+/** What the routes work with. */
+export interface ControlPlane extends ServerParts {
+  readonly samples: Samples;
+  readonly streams: Streams;
 }
 
 /** Requests are small: who needs longer to send one is given up. */
@@ -43,10 +52,13 @@ export class ControlServer {
   readonly #connections = new Map<Socket, number>();
   #socket: PrivateSocket | undefined;
 
-  constructor(plane: ControlPlane) {
-    this.#plane = plane;
-    this.#guard = new Guard(plane.options);
-    this.#audit = new Audit(plane.main);
+  constructor(parts: ServerParts) {
+    const { main, heartbeat, options } = parts;
+    const samples = new Samples(main, heartbeat, options.healthTimeoutMs);
+    const streams = new Streams(parts.journal, () => statusOf({ ...parts, samples }));
+    this.#plane = { ...parts, samples, streams };
+    this.#guard = new Guard(options);
+    this.#audit = new Audit(main);
     this.#server = createServer(limits, (request, response) => void this.#handle(request, response));
     // Bounded by their size; Node would leave out those that are too many, and one may be the Origin.
     this.#server.maxHeadersCount = 0;
