@@ -1,11 +1,15 @@
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { rename, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EventOf, Service } from 'bosun';
-import { describe, expect, test } from 'vitest';
+import { transform } from 'esbuild';
+import { describe, expect, test, vi } from 'vitest';
 import { Child, type Exit } from '../support/child.ts';
+
+vi.setConfig({ testTimeout: 60_000 });
 
 const fixture = new URL('fixtures/stalls.ts', import.meta.url);
 const spinningLine =
@@ -119,7 +123,7 @@ describe('code that blocks the loop is named, with its service, while it does', 
         new RegExp(`^spinUntil \\(.*:${spinningLine}:\\d+\\)$|^node:|\\(node:`),
       );
     }
-  }, 60_000);
+  });
 
   test('while a debugger may be attached', async () => {
     await using daemon = new Daemon('spin', {}, ['--inspect=127.0.0.1:0']);
@@ -128,6 +132,36 @@ describe('code that blocks the loop is named, with its service, while it does', 
     const exit = await daemon.stop('spin');
     expect(exit.code).toBe(0);
     expect(told(exit).at(-1)?.msg).toContain('spinUntil');
+  });
+
+  test('at the place where its author wrote it', async () => {
+    await using daemon = new Daemon('mapped');
+    const source = [
+      'interface Done { (): boolean }',
+      '',
+      'export function work(done: Done): void {',
+      '  while (!done()) {',
+      '    Math.random();',
+      '  }',
+      '}',
+    ].join('\n');
+    const built = await transform(source, {
+      loader: 'ts',
+      minify: true,
+      sourcemap: 'inline',
+      sourcefile: 'work.ts',
+    });
+    // It is there as a whole, or not at all.
+    await writeFile(join(daemon.folder, 'part.mjs'), built.code);
+    await rename(join(daemon.folder, 'part.mjs'), join(daemon.folder, 'built.mjs'));
+    await daemon.line(NAMED);
+    daemon.letGo();
+    const exit = await daemon.stop('mapped');
+    const frame = stallsOf(exit)[0]?.stack.find(({ file }) => file.startsWith(daemon.folder));
+    expect(frame).toMatchObject({
+      file: join(daemon.folder, 'work.ts'),
+      line: expect.toSatisfy((line) => line >= 3),
+    });
   });
 
   test('in the format of the log, and without its secrets', async () => {
@@ -201,11 +235,10 @@ test('each stall of 150 ms is reported, and stands in the metrics, which tell wh
   };
   const slow = delay.counts.slice(delay.bounds.indexOf(0.1) + 1).reduce((sum, count) => sum + count, 0);
   expect(slow).toBeGreaterThanOrEqual(5);
-  const total = (name: string) =>
-    (metrics.get(name)?.samples as readonly { readonly value: number }[]).reduce(
-      (sum, { value }) => sum + value,
-      0,
-    );
+  const total = (name: string) => {
+    const samples = metrics.get(name)?.samples as readonly { readonly value: number }[];
+    return samples.reduce((sum, { value }) => sum + value, 0);
+  };
   expect(total('bosun_loop_stalls_total')).toBe(stalls.length);
   expect(total('bosun_loop_stall_seconds_total')).toBeGreaterThanOrEqual(0.5);
 });

@@ -3,19 +3,18 @@ import { SourceMaps } from '../../observe/source-maps.ts';
 import { BEAT_MS, type HeartbeatMemory, HeartbeatReader, steadyMs } from '../heartbeat.ts';
 import type { StallOptions } from '../protocol.ts';
 import { captureStack } from './stack-capture.ts';
+import { waitingMs } from './waiting-time.ts';
 
 /** The stack is looked at when a stall has lasted as long as the threshold, and each time that grows so much. */
 const SAMPLE_FACTOR = 4;
 /** How often those who follow a stall are told how long it is. */
 const PROGRESS_MS = 1_000;
-/** A stack that took longer to come was native code's to give. */
+/** A stack that took longer to come, while the main thread had a processor, was native code's to give. */
 const NATIVE_MS = 50;
 /** How long what is told first waits for the stack. */
-const FIRST_WORD_MS = 100;
+const FIRST_WORD_MS = 200;
 /** How long the end of a stall waits for the stack. */
 const LAST_WORD_MS = 1_000;
-/** The share of a processor that a process has which was not suspended, but only had to wait for its turn. */
-const ALIVE_SHARE = 0.1;
 /** The thread looks at the heartbeat at least so often. */
 const MAX_LOOK_MS = 100;
 
@@ -54,8 +53,8 @@ export class StallWatch {
   #beat: number;
   #lookedAt = steadyMs();
   #dueAt = this.#lookedAt;
-  #cpuMs = processCpuMs();
-  /** Since the last beat: time in which nothing of the process ran, so that nothing is to be said of it. */
+  #waitingMs = waitingMs('thread-self');
+  /** Since the last beat: time in which the process was suspended, so that nothing is to be said of it. */
   #lostMs = 0;
   #ongoing: Ongoing | undefined;
   #finishing: Promise<void> = Promise.resolve();
@@ -88,7 +87,7 @@ export class StallWatch {
 
   #wait(): NodeJS.Timeout {
     const stallMs = this.#beat + BEAT_MS + this.#lostMs + this.#thresholdMs - this.#lookedAt;
-    const lookMs = Math.min(this.#thresholdMs / 4, MAX_LOOK_MS);
+    const lookMs = Math.min(this.#thresholdMs / 2, MAX_LOOK_MS);
     const delayMs = stallMs > 0 ? Math.min(stallMs, lookMs) : lookMs;
     this.#dueAt = this.#lookedAt + delayMs;
     return setTimeout(() => this.#look(), delayMs);
@@ -96,12 +95,11 @@ export class StallWatch {
 
   #look(): void {
     const now = steadyMs();
-    const cpuMs = processCpuMs();
-    const sinceMs = now - this.#lookedAt;
-    // This thread did not run either: the process was suspended, or the machine has no time for it.
-    const late = now - this.#dueAt > this.#thresholdMs / 2;
-    if (late && cpuMs - this.#cpuMs < ALIVE_SHARE * sinceMs) this.#lostMs += sinceMs;
-    this.#cpuMs = cpuMs;
+    const waiting = waitingMs('thread-self');
+    // This thread is late as well, and not because others had the processor: the process was suspended.
+    const lateMs = now - this.#dueAt - (waiting - this.#waitingMs);
+    if (lateMs > this.#thresholdMs / 4) this.#lostMs += now - this.#lookedAt;
+    this.#waitingMs = waiting;
     this.#lookedAt = now;
     if (this.#heart.lastBeatMs !== this.#beat) this.#turned();
     else this.#stillBlocked(this.#blockedMs(now));
@@ -169,12 +167,12 @@ export class StallWatch {
   }
 
   async #capture(ongoing: Ongoing): Promise<void> {
-    const askedAt = steadyMs();
+    const askedAt = steadyMs() - waitingMs('self');
     const glimpse = await captureStack(this.#expression.replace('BEAT', String(this.#beat)));
     if (glimpse === undefined) return;
     const stack = await Promise.all(glimpse.stack.map((frame) => this.#original(frame)));
     ongoing.stall = { ...ongoing.stall, stack, service: glimpse.service };
-    ongoing.inNative = glimpse.at - askedAt > NATIVE_MS;
+    ongoing.inNative = glimpse.at - waitingMs('self') - askedAt > NATIVE_MS;
     if (this.#ongoing !== ongoing) return;
     this.#listener.changed(ongoing.stall);
     if (ongoing.told === 'its stack') return;
@@ -205,10 +203,4 @@ export class StallWatch {
     this.#listener.tell(stall, ongoing.inNative);
     this.#listener.over(stall);
   }
-}
-
-/** What all threads of the process have used. */
-function processCpuMs(): number {
-  const { user, system } = process.cpuUsage();
-  return (user + system) / 1_000;
 }
