@@ -305,7 +305,7 @@ describe.skipIf(missing)('the dashboard', { timeout: 120_000 }, () => {
       estimatedBytes: 2 ** 27,
       freeBytes: 2 ** 33,
     };
-    let refusal: string | null = 'there is not enough room';
+    let refusal: { readonly message: string } | null = { message: 'there is not enough room' };
     const answer = async (route: Route) => {
       const body =
         route.request().method() === 'GET'
