@@ -422,6 +422,44 @@ describe.skipIf(missing)('the dashboard', { timeout: 120_000 }, () => {
     expect(await page.locator('#log-list li').count()).toBe(400);
   });
 
+  test('a page that is left open does not grow', async () => {
+    const response = await fetch(`http://127.0.0.1:${adminPort}/api/status`);
+    const status = (await response.json()) as Status;
+    const stack = [frame('block', '/srv/a.ts', 3)];
+    const row = { objects: 1, objectsDiff: 1, bytes: 1, bytesDiff: 1, stack };
+    let id = 0;
+    let rounds = 0;
+    const told = (kind: string, data: object) => `event: ${kind}\ndata: ${JSON.stringify(data)}\n\n`;
+    const page = await open({}, (page) =>
+      page.route('**/api/stream', async (route) => {
+        rounds += 1;
+        const parts = Array.from({ length: 1_000 }, () => [
+          told('status', status),
+          told('event', { type: 'service-starting', service: 'api', at: ++id }),
+          ...[1, 2, 3].map(() =>
+            told('log', { level: 30, time: id, msg: `line ${id}`, err: { stack: `at ${id}` } }),
+          ),
+          told('stall', { id, beganAt: id, durationMs: 100, over: true, service: 'api', stack }),
+          told('memory', { at: id, rows: [row], samplingBytes: 1, pauseMs: 1 }),
+        ]);
+        await route.fulfill({ contentType: 'text/event-stream', body: parts.flat().join('') });
+      }),
+    );
+    const devtools = await page.context().newCDPSession(page);
+    const measured = async (round: number) => {
+      // The next one has begun: all of this one has been shown.
+      await expect.poll(() => rounds, { timeout: PATIENCE_MS }).toBeGreaterThan(round);
+      await devtools.send('HeapProfiler.collectGarbage');
+      const { usedSize } = await devtools.send('Runtime.getHeapUsage');
+      const { nodes } = await devtools.send('Memory.getDOMCounters');
+      return { usedSize, nodes };
+    };
+    const before = await measured(2);
+    const after = await measured(6);
+    expect(after.usedSize - before.usedSize).toBeLessThan(4 * 1024 * 1024);
+    expect(after.nodes).toBeLessThan(before.nodes * 1.5);
+  });
+
   test('all of it works by keyboard alone, and the focus is seen', async () => {
     const page = await open();
     await live(page);
