@@ -1,16 +1,13 @@
-import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePort } from 'bosun/testing';
-import { type Browser, type BrowserContextOptions, chromium, type Page, type Route } from 'playwright-core';
+import type { Browser, BrowserContextOptions, Page, Route } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Status } from '../../src/control/thread/status.ts';
+import { launchBrowser, noBrowser } from '../support/browser.ts';
 import { Child } from '../support/child.ts';
 
-const executablePath = '/usr/bin/chromium';
-const args = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--no-first-run'];
-const missing = !existsSync(executablePath) && process.env.CI !== 'true';
 const HOSTILE = '<img src=x onerror="window.hacked = true">';
 /** Of a noisy machine. */
 const PATIENCE_MS = 30_000;
@@ -88,9 +85,9 @@ const report = {
   files: [],
 };
 
-describe.skipIf(missing)('the dashboard', { timeout: 120_000 }, () => {
+describe.skipIf(noBrowser)('the dashboard', { timeout: 120_000 }, () => {
   beforeAll(async () => {
-    browser = await chromium.launch({ executablePath, args });
+    browser = await launchBrowser();
     await mkdir(pictures, { recursive: true });
   });
 
