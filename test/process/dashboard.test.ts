@@ -1,16 +1,13 @@
-import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePort } from 'bosun/testing';
-import { type Browser, type BrowserContextOptions, chromium, type Page, type Route } from 'playwright-core';
+import type { Browser, BrowserContextOptions, Page, Route } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Status } from '../../src/control/thread/status.ts';
+import { launchBrowser, noBrowser } from '../support/browser.ts';
 import { Child } from '../support/child.ts';
 
-const executablePath = '/usr/bin/chromium';
-const args = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--no-first-run'];
-const missing = !existsSync(executablePath) && process.env.CI !== 'true';
 const HOSTILE = '<img src=x onerror="window.hacked = true">';
 /** Of a noisy machine. */
 const PATIENCE_MS = 30_000;
@@ -88,9 +85,9 @@ const report = {
   files: [],
 };
 
-describe.skipIf(missing)('the dashboard', { timeout: 120_000 }, () => {
+describe.skipIf(noBrowser)('the dashboard', { timeout: 120_000 }, () => {
   beforeAll(async () => {
-    browser = await chromium.launch({ executablePath, args });
+    browser = await launchBrowser();
     await mkdir(pictures, { recursive: true });
   });
 
@@ -305,7 +302,7 @@ describe.skipIf(missing)('the dashboard', { timeout: 120_000 }, () => {
       estimatedBytes: 2 ** 27,
       freeBytes: 2 ** 33,
     };
-    let refusal: string | null = 'there is not enough room';
+    let refusal: { readonly message: string } | null = { message: 'there is not enough room' };
     const answer = async (route: Route) => {
       const body =
         route.request().method() === 'GET'
@@ -420,6 +417,44 @@ describe.skipIf(missing)('the dashboard', { timeout: 120_000 }, () => {
     await line(page, 'the end').waitFor();
     await page.locator('#log-summary', { hasText: '400 of the last 2,000 lines' }).waitFor();
     expect(await page.locator('#log-list li').count()).toBe(400);
+  });
+
+  test('a page that is left open does not grow', async () => {
+    const response = await fetch(`http://127.0.0.1:${adminPort}/api/status`);
+    const status = (await response.json()) as Status;
+    const stack = [frame('block', '/srv/a.ts', 3)];
+    const row = { objects: 1, objectsDiff: 1, bytes: 1, bytesDiff: 1, stack };
+    let id = 0;
+    let rounds = 0;
+    const told = (kind: string, data: object) => `event: ${kind}\ndata: ${JSON.stringify(data)}\n\n`;
+    const page = await open({}, (page) =>
+      page.route('**/api/stream', async (route) => {
+        rounds += 1;
+        const parts = Array.from({ length: 1_000 }, () => [
+          told('status', status),
+          told('event', { type: 'service-starting', service: 'api', at: ++id }),
+          ...[1, 2, 3].map(() =>
+            told('log', { level: 30, time: id, msg: `line ${id}`, err: { stack: `at ${id}` } }),
+          ),
+          told('stall', { id, beganAt: id, durationMs: 100, over: true, service: 'api', stack }),
+          told('memory', { at: id, rows: [row], samplingBytes: 1, pauseMs: 1 }),
+        ]);
+        await route.fulfill({ contentType: 'text/event-stream', body: parts.flat().join('') });
+      }),
+    );
+    const devtools = await page.context().newCDPSession(page);
+    const measured = async (round: number) => {
+      // The next one has begun: all of this one has been shown.
+      await expect.poll(() => rounds, { timeout: PATIENCE_MS }).toBeGreaterThan(round);
+      await devtools.send('HeapProfiler.collectGarbage');
+      const { usedSize } = await devtools.send('Runtime.getHeapUsage');
+      const { nodes } = await devtools.send('Memory.getDOMCounters');
+      return { usedSize, nodes };
+    };
+    const before = await measured(2);
+    const after = await measured(6);
+    expect(after.usedSize - before.usedSize).toBeLessThan(4 * 1024 * 1024);
+    expect(after.nodes).toBeLessThan(before.nodes * 1.5);
   });
 
   test('all of it works by keyboard alone, and the focus is seen', async () => {

@@ -218,7 +218,7 @@ export async function askHeapSnapshot(dialog) {
       ),
     ],
     confirm: 'Write',
-    ...(typeof refusal === 'string' && { refusal }),
+    ...(refusal !== null && { refusal: refusal.message }),
     async act(signal) {
       const { path, bytes: size, durationMs } = await ask('POST', '/api/heap-snapshot', signal);
       dialog.say(`${bytes(size)} in ${duration(durationMs)}: ${path}`);

@@ -136,7 +136,12 @@ export class Stream {
     const found = /^event: (\w+)\ndata: (.*)$/s.exec(text);
     if (found === null) return;
     const [, kind = '', data = ''] = found;
-    this.#listener.told(kind, JSON.parse(data));
+    try {
+      this.#listener.told(kind, JSON.parse(data));
+    } catch (error) {
+      // One that cannot be shown is not to keep the others away.
+      reportError(error);
+    }
   }
 
   /** @param {number} ms */

@@ -211,7 +211,9 @@ class Plot {
         {
           ...axis,
           size: 20,
-          space: 70,
+          space: 50,
+          // Whole minutes.
+          incrs: [60, 120, 300],
           grid: { show: false },
           values: (_plot, at) => at.map((s) => clock(s * 1_000).slice(0, 5)),
         },
