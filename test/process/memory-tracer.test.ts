@@ -1,11 +1,12 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import type { MemoryReport } from 'bosun/services/memory-tracer';
+import type { LeakSuspicion, MemoryReport } from 'bosun/services/memory-tracer';
 import { build } from 'esbuild';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { Child } from '../support/child.ts';
+import { startDaemon } from '../support/daemon.ts';
 
 const fixture = fileURLToPath(new URL('fixtures/memory-leaks.ts', import.meta.url));
 
@@ -62,13 +63,18 @@ describe('a leak is the top row of both of the first two reports, with its line 
   });
 });
 
-test('a leak in a minified bundle is reported with the line that its author wrote', async () => {
+async function temporaryFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'bosun-memory-'));
-  try {
-    const source = join(folder, 'source.ts');
-    await writeFile(
-      source,
-      `interface Session { readonly id: number; readonly user: { readonly name: string } }
+  onTestFinished(() => rm(folder, { recursive: true }));
+  return folder;
+}
+
+test('a leak in a minified bundle is reported with the line that its author wrote', async () => {
+  const folder = await temporaryFolder();
+  const source = join(folder, 'source.ts');
+  await writeFile(
+    source,
+    `interface Session { readonly id: number; readonly user: { readonly name: string } }
 
 const sessions: Session[] = [];
 
@@ -78,21 +84,87 @@ export function leak(id: number): void {
   sessions.push({ id, user: { name } });
 }
 `,
-    );
-    const bundle = join(folder, 'bundle.mjs');
-    await build({
-      entryPoints: [source],
-      outfile: bundle,
-      bundle: true,
-      minify: true,
-      sourcemap: true,
-      format: 'esm',
-    });
-    const reports = await reportsOf(pathToFileURL(bundle).href);
-    for (const { report } of reports) {
-      expect(report.rows[0]?.stack[0]).toMatchObject({ file: source, line: 8 });
-    }
-  } finally {
-    await rm(folder, { recursive: true });
+  );
+  const bundle = join(folder, 'bundle.mjs');
+  await build({
+    entryPoints: [source],
+    outfile: bundle,
+    bundle: true,
+    minify: true,
+    sourcemap: true,
+    format: 'esm',
+  });
+  const reports = await reportsOf(pathToFileURL(bundle).href);
+  for (const { report } of reports) {
+    expect(report.rows[0]?.stack[0]).toMatchObject({ file: source, line: 8 });
   }
+});
+
+interface Seen {
+  readonly events: readonly { type: string; suspicion: LeakSuspicion; path: string; bytes: number }[];
+  readonly metrics: readonly { name: string; samples: readonly { value: number }[] }[];
+}
+
+async function seenIn(scenario: string, folder = ''): Promise<Seen> {
+  await using child = new Child('memory-tracer.ts', [scenario, folder], ['--expose-gc']);
+  const { stdout, stderr, code } = await child.exit;
+  expect(stderr).toBe('');
+  expect(code).toBe(0);
+  return JSON.parse(stdout) as Seen;
+}
+
+test('a heap that grows for good is warned of, with the line that holds most of the growth', async () => {
+  const file = fileURLToPath(new URL('fixtures/memory-tracer.ts', import.meta.url));
+  const [{ events, metrics }, line] = await Promise.all([seenIn('leak'), lineOf(file, 'held.push(')]);
+  const [first] = events;
+  expect(first?.type).toBe('leak-suspected');
+  expect(first?.suspicion.confidence).toBeGreaterThan(0.999);
+  // 5000 arrays of 16 entries, every 15 s.
+  expect(first?.suspicion.mibPerHour).toBeGreaterThan(120);
+  expect(first?.suspicion.mibPerHour).toBeLessThan(360);
+  expect(first?.suspicion.suspect?.stack[0]).toMatchObject({ name: 'leak', file, line });
+  const warnings = metrics.find(({ name }) => name === 'bosun_memory_tracer_leak_warnings_total');
+  expect(warnings?.samples).toEqual([{ value: events.length }]);
+});
+
+test('a heap that does not grow is not warned of', async () => {
+  expect((await seenIn('calm')).events).toEqual([]);
+});
+
+test('near the limit of the heap one snapshot is taken, not one at each collection', async () => {
+  const folder = join(await temporaryFolder(), 'snapshots');
+  const { events } = await seenIn('snapshot', folder);
+  expect(events).toHaveLength(1);
+  expect(events[0]?.type).toBe('heap-snapshot-taken');
+  expect(await readdir(folder)).toEqual([basename(events[0]?.path as string)]);
+});
+
+test('from a config file, reports are tables in the log with the same as fields', async () => {
+  const folder = await temporaryFolder();
+  const config = join(folder, 'bosun.yaml');
+  await writeFile(
+    config,
+    'services:\n  tracer: { use: memory-tracer, interval: 200ms, top: 2, sampling: 4KiB, level: warn }\n',
+  );
+  await using daemon = await startDaemon(config);
+  const line = await daemon.logged(({ msg }) => msg.startsWith('memory: RSS '));
+  expect(line).toMatchObject({ level: 40, service: 'tracer' });
+  const [summary, head, ...rows] = line.msg.split('\n');
+  expect(summary).toMatch(
+    /^memory: RSS \S+ MiB, heap \S+ MiB of \S+ MiB, external \S+ MiB \(buffers .*\); differences since the start$/,
+  );
+  expect(head?.split('|').map((name) => name.trim())).toEqual([
+    'Objects',
+    'Obj.diff',
+    'Memory',
+    'Mem.diff',
+    'Call site',
+  ]);
+  const { rows: fields, pauseMs, samplingBytes } = line.memory as MemoryReport;
+  expect(rows).toHaveLength(fields.length);
+  expect(rows[0]?.split('|')[0]?.trim()).toBe(String(fields[0]?.objects));
+  expect(samplingBytes).toBe(4_096);
+  expect(pauseMs).toBeGreaterThan(0);
+  daemon.kill('SIGTERM');
+  expect(await daemon.exited).toBe(0);
 });
