@@ -28,7 +28,7 @@ const MAX_POINTS = 60;
 
 /** Below these there is no saying. */
 const MIN_POINTS = 12;
-const MIN_WINDOW_MS = 300_000;
+const MIN_WINDOW_MS = 480_000;
 const MIN_CONFIDENCE = 0.9999;
 
 /** Growth that is worth a warning: above all of these. */
@@ -112,6 +112,7 @@ function trendOf(points: readonly Point[]): Trend | undefined {
   const level = median(points.map(({ bytes }) => bytes));
   if (growth < Math.max(MIN_GROWTH_BYTES, MIN_GROWTH_SHARE * level)) return undefined;
   if (growth < MIN_GROWTH_PER_DEVIATION * deviationOf(points, slope)) return undefined;
+  if (!floorRises(points)) return undefined;
   const half = points.length >> 1;
   const early = median(slopesOf(points.slice(0, half)));
   if (lowestSlope(points.slice(half)) < MIN_STEADINESS * Math.max(early, slope)) return undefined;
@@ -130,6 +131,15 @@ function lowestSlope(points: readonly Point[]): number {
   const slopes = slopesOf(points).toSorted((a, b) => a - b);
   const rank = (slopes.length - CERTAIN_DEVIATIONS * deviationOfRises(points.length)) / 2;
   return slopes[Math.max(0, Math.floor(rank))] ?? 0;
+}
+
+/** Whether the least of each third is more than that of the third before: what is let go at times is no leak. */
+function floorRises(points: readonly Point[]): boolean {
+  const third = Math.floor(points.length / 3);
+  const floorOf = (from: number, to?: number) =>
+    Math.min(...points.slice(from, to).map(({ bytes }) => bytes));
+  const middle = floorOf(third, -third);
+  return floorOf(0, third) < middle && middle < floorOf(-third);
 }
 
 /** How far the points are off the slope: the standard deviation by the median absolute one. */
