@@ -91,8 +91,8 @@ describe('the trend of the live heap', () => {
     const told = watch(180, (minute) => (50 + minute) * MIB);
     const [first, second] = told.map(({ minute }) => minute);
     expect(told).toHaveLength(2);
-    // After the warm-up and eight minutes; and when 61 MiB have become 122.
-    expect(first).toBeCloseTo(11.25, 0);
+    // After the warm-up and ten minutes; and when 63 MiB have become 126.
+    expect(first).toBeCloseTo(13.25, 0);
     expect(50 + (second ?? 0)).toBeCloseTo(2 * (50 + (first ?? 0)), -0.5);
   });
 
