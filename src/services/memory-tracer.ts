@@ -70,9 +70,9 @@ export class MemoryTracerService extends Service.extend({
   /** One sample is taken for so many allocated bytes: fewer make it more exact, and cost more. */
   samplingBytes: byteCount()
     .refine((bytes) => Number.isInteger(bytes) && bytes >= 1_024, 'must be a whole number of at least 1024')
-    .default(128 * 1_024),
+    .default(256 * 1_024),
   /** Frames of a stack that are kept, the innermost ones. With too few, the user's own may not be among them. */
-  stackDepth: z.int().min(1).max(256).default(48),
+  stackDepth: z.int().min(1).max(256).default(24),
   level: z.enum(['trace', 'debug', 'info', 'warn', 'error']).default('info'),
   /** What the heap does for so long after the start is not taken for a leak. */
   warmUpMs: durationMs().default(180_000),
@@ -131,7 +131,9 @@ export class MemoryTracerService extends Service.extend({
     const { intervalMs } = this.options;
     const { clock } = tracing.scope;
     const window = intervalMs * COLLECTION_WINDOW;
-    for (let due = clock.now() + intervalMs; ; due = Math.max(due + intervalMs, clock.now())) {
+    for (let due = clock.now() + intervalMs; ; due += intervalMs) {
+      // Those that could not be in time are left out.
+      if (due <= clock.now()) due = clock.now() + intervalMs;
       await clock.sleep(Math.max(0, due - window - clock.now()), { signal });
       await collected(tracing, due, signal);
       await this.#report(tracing, signal);

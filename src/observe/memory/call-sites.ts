@@ -74,17 +74,19 @@ export class CallSites {
     let best: CallSite = { frame: stack.frame, callee: undefined };
     let bestOrigin: number = Number.POSITIVE_INFINITY;
     let callee: Frame | undefined;
+    let userCallee: Frame | undefined;
     for (let at: Stack | undefined = stack; at !== undefined; at = at.caller) {
-      const { origin, callees } = this.#known.get(at.frame) ?? (await this.#learn(at.frame));
-      if (bestOrigin === origins.user && origin === origins.user) {
-        if (at.frame !== best.frame) callees.add(best.frame);
-        break;
-      }
+      const { frame } = at;
+      const { origin, callees } = this.#known.get(frame) ?? (await this.#learn(frame));
       if (origin < bestOrigin) {
-        best = { frame: at.frame, callee };
+        best = { frame, callee };
         bestOrigin = origin;
       }
-      callee = at.frame;
+      if (origin === origins.user) {
+        if (userCallee !== undefined && userCallee !== frame) callees.add(userCallee);
+        userCallee = frame;
+      }
+      callee = frame;
     }
     return best;
   }

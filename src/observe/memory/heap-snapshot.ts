@@ -164,7 +164,8 @@ export class HeapSnapshots {
     );
     await this.#removeOld(this.#maxFiles - 1);
     // Lets the line above out before everything stops.
-    await setImmediate(undefined, { ...(signal && { signal }) });
+    await setImmediate();
+    signal?.throwIfAborted();
     const begun = this.#clock.now();
     const path = join(this.#dir, `bosun-${stamp(begun)}-${process.pid}${suffix}`);
     const unfinished = `${path}.partial`;

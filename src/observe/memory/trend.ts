@@ -28,7 +28,7 @@ const MAX_POINTS = 60;
 
 /** Below these there is no saying. */
 const MIN_POINTS = 12;
-const MIN_WINDOW_MS = 300_000;
+const MIN_WINDOW_MS = 600_000;
 const MIN_CONFIDENCE = 0.9999;
 
 /** Growth that is worth a warning: above all of these. */
@@ -42,6 +42,9 @@ const MIN_GROWTH_PER_DEVIATION = 3;
  */
 const MIN_STEADINESS = 0.6;
 const CERTAIN_DEVIATIONS = 1.645;
+
+/** What is let go at times is no leak: the floor has to rise by so much of the growth, from each third to the next. */
+const MIN_RISE = 0.15;
 
 /** How often growth has to double until it is told again. */
 const AGAIN_FACTOR = 2;
@@ -112,6 +115,7 @@ function trendOf(points: readonly Point[]): Trend | undefined {
   const level = median(points.map(({ bytes }) => bytes));
   if (growth < Math.max(MIN_GROWTH_BYTES, MIN_GROWTH_SHARE * level)) return undefined;
   if (growth < MIN_GROWTH_PER_DEVIATION * deviationOf(points, slope)) return undefined;
+  if (leastRise(points) < MIN_RISE * growth) return undefined;
   const half = points.length >> 1;
   const early = median(slopesOf(points.slice(0, half)));
   if (lowestSlope(points.slice(half)) < MIN_STEADINESS * Math.max(early, slope)) return undefined;
@@ -130,6 +134,15 @@ function lowestSlope(points: readonly Point[]): number {
   const slopes = slopesOf(points).toSorted((a, b) => a - b);
   const rank = (slopes.length - CERTAIN_DEVIATIONS * deviationOfRises(points.length)) / 2;
   return slopes[Math.max(0, Math.floor(rank))] ?? 0;
+}
+
+/** By how much the least of each third exceeds that of the third before, at the least. */
+function leastRise(points: readonly Point[]): number {
+  const third = Math.floor(points.length / 3);
+  const floorOf = (from: number, to?: number) =>
+    Math.min(...points.slice(from, to).map(({ bytes }) => bytes));
+  const middle = floorOf(third, -third);
+  return Math.min(middle - floorOf(0, third), floorOf(-third) - middle);
 }
 
 /** How far the points are off the slope: the standard deviation by the median absolute one. */
