@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { globSync } from 'node:fs';
-import { chmod, rm } from 'node:fs/promises';
+import { chmod, cp, rm } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
@@ -36,4 +36,8 @@ await build({
   keepNames: true,
   sourcemap: true,
 });
+// The dashboard is served as it is.
+for (const file of globSync('src/control/dashboard/*.{html,css,js}', { cwd: root })) {
+  await cp(`${root}${file}`, `${root}dist${file.slice('src'.length)}`);
+}
 await chmod(`${root}dist/cli/main.js`, 0o755);

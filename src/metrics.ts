@@ -37,6 +37,30 @@ export type Metric =
       readonly samples: readonly HistogramSample[];
     };
 
+/** A counter: `counter('app_orders_total', 'Orders taken.', this.#orders)`; with labels, of several samples. */
+export const counter = (name: string, help: string, of: number | readonly Sample[]): Metric => ({
+  name,
+  help,
+  type: 'counter',
+  samples: typeof of === 'number' ? [{ value: of }] : of,
+});
+
+/** A gauge, as `counter`. */
+export const gauge = (name: string, help: string, of: number | readonly Sample[]): Metric => ({
+  name,
+  help,
+  type: 'gauge',
+  samples: typeof of === 'number' ? [{ value: of }] : of,
+});
+
+/** A histogram, of samples that `Histogram` gives. */
+export const histogram = (name: string, help: string, of: readonly HistogramSample[]): Metric => ({
+  name,
+  help,
+  type: 'histogram',
+  samples: of,
+});
+
 /** Upper bounds for durations of requests, in seconds: prom-client's default ones. */
 export const DURATION_BOUNDS: readonly number[] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 

@@ -1,4 +1,5 @@
 import type { Transferable } from 'node:worker_threads';
+import { systemClock } from '../clock.ts';
 import { BosunError, toError } from '../errors.ts';
 
 /** What one side offers to the other: each function takes one value and a signal that aborts when nobody waits. */
@@ -37,6 +38,11 @@ export class RemoteError extends BosunError {
 /** A call was not answered in time, or the other side has ended. */
 export class NoAnswerError extends BosunError {
   readonly code = 'ERR_NO_ANSWER';
+}
+
+/** The other side has no such function: the service that offers it does not run. */
+export class NotOfferedError extends BosunError {
+  readonly code = 'ERR_NOT_OFFERED';
 }
 
 /** How long a call may take, and who gives it up. */
@@ -91,12 +97,15 @@ export class Rpc<Remote extends Methods> {
     const timer =
       timeoutMs === undefined
         ? undefined
-        : setTimeout(() => giveUp(new NoAnswerError(`no answer within ${timeoutMs} ms`)), timeoutMs);
+        : systemClock.setTimer(
+            () => giveUp(new NoAnswerError(`no answer within ${timeoutMs} ms`)),
+            timeoutMs,
+          );
     this.#post({ kind: 'call', id, method, argument });
     try {
       return (await answer.promise) as Result<Remote[Name]>;
     } finally {
-      clearTimeout(timer);
+      timer?.cancel();
       signal?.removeEventListener('abort', onAbort);
       this.#waiting.delete(id);
     }
@@ -145,7 +154,9 @@ export class Rpc<Remote extends Methods> {
     const controller = new AbortController();
     this.#running.set(id, controller);
     try {
-      const value = await this.#methods[method]?.(argument, controller.signal);
+      const known = this.#methods[method];
+      if (known === undefined) throw new NotOfferedError(`${method} is not offered`);
+      const value = await known(argument, controller.signal);
       this.#post({ kind: 'result', id, value });
     } catch (thrown) {
       const error = toError(thrown);

@@ -3,11 +3,13 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 import { z } from 'zod';
 import { toError } from '../errors.ts';
+import { counter, gauge, type Metric } from '../metrics.ts';
 import { limitMs } from '../options.ts';
 import { type Scope, Service, type StopReason } from '../service.ts';
 import { atMostEvery } from './at-most-every.ts';
 import { Connections, peerOf, pollPhase } from './connections.ts';
-import { type Address, formatAddress, listen, portNumber, refusePathWithPort } from './listen.ts';
+import { type Address, formatAddress, listen } from './listen.ts';
+import { portNumber, refusePathWithPort } from './listen-options.ts';
 import { loadTls, tlsSchema } from './tls.ts';
 import { watch } from './watch.ts';
 
@@ -168,6 +170,24 @@ export abstract class SocketService extends Service.extend({
   /** A copy. */
   get statistics(): SocketStatistics {
     return { ...this.#counts, connections: this.#running?.connections.size ?? 0 };
+  }
+
+  override metrics(): readonly Metric[] {
+    const { connections, accepted, refused, broken, failed, failedHandshakes } = this.statistics;
+    return [
+      gauge(
+        'bosun_socket_connections',
+        'Open connections, and those that are still worked for.',
+        connections,
+      ),
+      counter('bosun_socket_connections_accepted_total', 'Connections that were accepted.', accepted),
+      counter('bosun_socket_connections_refused_total', 'Connections beyond maxConnections.', refused),
+      counter('bosun_socket_errors_total', 'Connections that ended with an error.', [
+        { labels: { kind: 'broken' }, value: broken },
+        { labels: { kind: 'failed' }, value: failed },
+        { labels: { kind: 'handshake' }, value: failedHandshakes },
+      ]),
+    ];
   }
 
   #listenTo(running: Running): void {

@@ -1,6 +1,7 @@
 /** A value that is kept fresh. */
 import { z } from 'zod';
 import { BosunError, ServiceStopped, toError } from '../errors.ts';
+import { counter, gauge, type Metric } from '../metrics.ts';
 import { durationMs } from '../options.ts';
 import { type Health, type Scope, Service } from '../service.ts';
 
@@ -129,6 +130,19 @@ export abstract class CacheService<Value> extends Service.extend({
       });
     }
     return await this.#loading;
+  }
+
+  override metrics(): readonly Metric[] {
+    const loadedAt = this.#current?.loadedAt;
+    return [
+      counter('bosun_cache_loads_total', 'Loads that have ended, failed ones included.', this.#loads),
+      counter('bosun_cache_load_errors_total', 'Loads that failed.', this.#errors),
+      gauge(
+        'bosun_cache_loaded_time_seconds',
+        'When the load of the value had ended, since the epoch.',
+        loadedAt === undefined ? [] : [{ value: loadedAt / 1_000 }],
+      ),
+    ];
   }
 
   override health(): Health {

@@ -1,13 +1,16 @@
 /** The http service: owns a listener and drains it. */
 import { z } from 'zod';
 import { logLevels } from '../logging/options.ts';
-import { type Address, formatAddress, portNumber, refusePathWithPort } from '../net/listen.ts';
+import { counter, gauge, type Metric } from '../metrics.ts';
+import { type Address, formatAddress } from '../net/listen.ts';
+import { portNumber, refusePathWithPort } from '../net/listen-options.ts';
 import { loadTls, tlsSchema } from '../net/tls.ts';
 import { byteCount, limitMs } from '../options.ts';
 import { type Scope, Service, type StopReason } from '../service.ts';
 import { type Application, prepare } from './http/application.ts';
 import { UpgradePathTakenError } from './http/errors.ts';
 import { settingUpFastify } from './http/fastify.ts';
+import { RequestMetrics } from './http/request-metrics.ts';
 import { HttpServer, type UpgradeHandler } from './http/server.ts';
 import type { Counters, HttpStatistics } from './http/statistics.ts';
 
@@ -76,7 +79,13 @@ const HttpOptions = Service.extend({
  */
 export abstract class HttpService extends HttpOptions {
   readonly #upgrades = new Map<string, UpgradeHandler>();
-  readonly #counters: Counters = { requests: 0, responses: [0, 0, 0, 0, 0, 0], aborted: 0, dropped: 0 };
+  readonly #counters: Counters = {
+    byRoute: new RequestMetrics(),
+    requests: 0,
+    responses: [0, 0, 0, 0, 0, 0],
+    aborted: 0,
+    dropped: 0,
+  };
   #server: HttpServer | undefined;
   #address: Address | undefined;
   #step: string | undefined;
@@ -138,13 +147,32 @@ export abstract class HttpService extends HttpOptions {
 
   /** What it has done since it was made, across restarts. */
   get statistics(): HttpStatistics {
-    const { responses, ...counters } = this.#counters;
+    const { responses, byRoute: _, ...counters } = this.#counters;
     return {
       ...counters,
       responses: [...responses],
       connections: this.#server?.connections ?? 0,
       inFlight: this.#server?.inFlight ?? 0,
     };
+  }
+
+  override metrics(): readonly Metric[] {
+    const { connections, inFlight, aborted, dropped } = this.statistics;
+    return [
+      ...this.#counters.byRoute.metrics(),
+      gauge('bosun_http_requests_in_flight', 'Requests taken and not answered yet.', inFlight),
+      counter(
+        'bosun_http_requests_aborted_total',
+        'Requests whose client had gone before the answer.',
+        aborted,
+      ),
+      gauge('bosun_http_connections', 'Open connections, without upgraded ones.', connections),
+      counter(
+        'bosun_http_connections_dropped_total',
+        'Connections refused on account of maxConnections.',
+        dropped,
+      ),
+    ];
   }
 
   /**

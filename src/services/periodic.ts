@@ -1,6 +1,7 @@
 /** Work that is repeated at an interval. */
 import { z } from 'zod';
 import { toError } from '../errors.ts';
+import { counter, gauge, type Metric } from '../metrics.ts';
 import { durationMs } from '../options.ts';
 import { type Scope, Service } from '../service.ts';
 
@@ -69,6 +70,26 @@ export abstract class PeriodicService extends Service.extend({
       lastDurationMs: this.#lastDurationMs,
       running: this.#running,
     };
+  }
+
+  override metrics(): readonly Metric[] {
+    const { runs, errors, lastRunAt, lastDurationMs, running } = this.statistics;
+    const seconds = (ms: number | undefined) => (ms === undefined ? [] : [{ value: ms / 1_000 }]);
+    return [
+      counter('bosun_periodic_runs_total', 'Calls that have ended, failed ones included.', runs),
+      counter('bosun_periodic_errors_total', 'Calls that failed.', errors),
+      gauge('bosun_periodic_running', 'Whether a call is under way.', running ? 1 : 0),
+      gauge(
+        'bosun_periodic_last_run_time_seconds',
+        'When the last call began, since the epoch.',
+        seconds(lastRunAt),
+      ),
+      gauge(
+        'bosun_periodic_last_duration_seconds',
+        'How long the last call that has ended took.',
+        seconds(lastDurationMs),
+      ),
+    ];
   }
 
   async #call(signal: AbortSignal, scope: Scope): Promise<void> {

@@ -1,6 +1,7 @@
 /** PostgreSQL: a pool of connections as a service, with an embedded server if wanted. */
 import type pg from 'pg';
 import { inCall } from '../call.ts';
+import type { Metric } from '../metrics.ts';
 import type { Health, Scope, StopReason } from '../service.ts';
 import type {
   CallLimits,
@@ -20,6 +21,7 @@ import type { EmbeddedServer } from './postgres/embedded.ts';
 import { EmbeddedPostgresError, PostgresNotRunningError } from './postgres/errors.ts';
 import { describeFailure } from './postgres/failures.ts';
 import { Listener } from './postgres/listen.ts';
+import { postgresMetrics } from './postgres/metrics.ts';
 import { PostgresOptions } from './postgres/options.ts';
 import { Running } from './postgres/running.ts';
 import { StatementNames } from './postgres/statement.ts';
@@ -254,7 +256,7 @@ export class PostgresService extends PostgresOptions implements Queryable {
 
   /** Gauges of the pool, and counters since the service was made. */
   get statistics(): PostgresStatistics {
-    const { errors, ...counters } = this.#counters;
+    const { errors, durations: _, ...counters } = this.#counters;
     const stopped = {
       state: 'stopped',
       size: 0,
@@ -265,6 +267,10 @@ export class PostgresService extends PostgresOptions implements Queryable {
       waiting: 0,
     } as const;
     return { ...(this.#running?.pool.gauges ?? stopped), ...counters, errors: { ...errors } };
+  }
+
+  override metrics(): readonly Metric[] {
+    return postgresMetrics(this.statistics, this.#counters.durations);
   }
 
   override waitingFor(): readonly string[] {

@@ -2,9 +2,11 @@ import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { isIPv6 } from 'node:net';
 import { z } from 'zod';
 import { BosunError, ServiceStopped, toError } from '../errors.ts';
+import { counter, gauge, type Metric } from '../metrics.ts';
 import { atMostEvery } from '../net/at-most-every.ts';
 import { pollPhase } from '../net/connections.ts';
-import { formatAddress, listenError, portNumber } from '../net/listen.ts';
+import { formatAddress, listenError } from '../net/listen.ts';
+import { portNumber } from '../net/listen-options.ts';
 import { byteCount } from '../options.ts';
 import { type Scope, Service, type StopReason } from '../service.ts';
 
@@ -171,6 +173,16 @@ export abstract class UdpService extends Service.extend({
   /** A copy. */
   get statistics(): UdpStatistics {
     return { ...this.#counts, inFlight: this.#running?.inFlight ?? 0 };
+  }
+
+  override metrics(): readonly Metric[] {
+    const { received, dropped, failed, inFlight } = this.statistics;
+    return [
+      counter('bosun_udp_datagrams_received_total', 'Datagrams that came, dropped ones included.', received),
+      counter('bosun_udp_datagrams_dropped_total', 'Datagrams that were not handled.', dropped),
+      counter('bosun_udp_datagrams_failed_total', 'Datagrams whose handler failed.', failed),
+      gauge('bosun_udp_datagrams_in_flight', 'Datagrams whose handler is busy.', inFlight),
+    ];
   }
 
   #receive(running: Running): void {

@@ -5,13 +5,14 @@ import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import { z } from 'zod';
 import { OptionsError } from '../errors.ts';
-import { portNumber } from '../net/listen.ts';
+import { counter, gauge, type Metric } from '../metrics.ts';
+import { portNumber } from '../net/listen-options.ts';
 import { byteCount, durationMs } from '../options.ts';
 import { type Scope, Service, type StopReason, service } from '../service.ts';
 import { refuse } from './http/answers.ts';
 import { HttpService } from './http.ts';
 import { type Closed, encode, type Message, type WebSocketClient } from './websocket/client.ts';
-import { Hub } from './websocket/hub.ts';
+import { type Counts, Hub } from './websocket/hub.ts';
 import { Latest } from './websocket/latest.ts';
 import { isAllowedOrigin, originsOption } from './websocket/origins.ts';
 import { listenForUpgrades, mountUpgrades, type UpgradeSource } from './websocket/upgrades.ts';
@@ -91,6 +92,7 @@ const WebSocketOptions = Service.extend({
  * for handlers under way.
  */
 export abstract class WebSocketService extends WebSocketOptions {
+  readonly #counts: Counts = { connected: 0, received: 0, sent: 0, dropped: 0 };
   #live: Live | undefined;
 
   /** @throws {OptionsError} `ERR_OPTIONS` */
@@ -200,6 +202,17 @@ export abstract class WebSocketService extends WebSocketOptions {
     return this.#live?.hub.waitingFor() ?? [];
   }
 
+  override metrics(): readonly Metric[] {
+    const { connected, received, sent, dropped } = this.#counts;
+    return [
+      gauge('bosun_websocket_clients', 'Clients that are served.', this.clients.size),
+      counter('bosun_websocket_clients_connected_total', 'Clients that have connected.', connected),
+      counter('bosun_websocket_clients_dropped_total', 'Clients dropped as they read too slowly.', dropped),
+      counter('bosun_websocket_messages_received_total', 'Messages that came.', received),
+      counter('bosun_websocket_messages_sent_total', 'Messages sent, counted per client.', sent),
+    ];
+  }
+
   #hub(scope: Scope): Hub {
     // Events of a socket may carry the context of whoever caused it, such as another service.
     const inScope = AsyncLocalStorage.snapshot();
@@ -209,7 +222,7 @@ export abstract class WebSocketService extends WebSocketOptions {
         inScope(() => this.onMessage(client, data)),
       onClose: (client: WebSocketClient, closed: Closed) => inScope(() => this.onClose(client, closed)),
     };
-    return new Hub(handlers, this.options, scope);
+    return new Hub(handlers, this.options, this.#counts, scope);
   }
 
   async #upgrades(hub: Hub, scope: Scope): Promise<UpgradeSource> {

@@ -47,6 +47,22 @@ test('installed into an empty project, every subpath imports and the command run
   const { stdout } = await run(process.execPath, ['main.js'], { cwd: folder });
   expect(stdout.trim().split('\n')).toEqual(imports);
 
+  // The control plane's thread and its page are found where they were installed.
+  await writeFile(
+    join(folder, 'page.js'),
+    `import { entrypoint } from 'bosun';
+     import { AdminService } from 'bosun/services/admin';
+     const admin = new AdminService({ port: 0 });
+     await using daemon = await entrypoint([admin], { log: { level: 'silent' }, ownsProcess: false });
+     const [url] = admin.addresses;
+     for (const path of ['/', '/dashboard/app.js', '/dashboard/style.css', '/dashboard/uplot.js']) {
+       console.log(path, (await fetch(url + path)).status);
+     }`,
+  );
+  const page = await run(process.execPath, ['page.js'], { cwd: folder });
+  const files = ['/', '/dashboard/app.js', '/dashboard/style.css', '/dashboard/uplot.js'];
+  expect(page.stdout.trim().split('\n')).toEqual(files.map((path) => `${path} 200`));
+
   const help = await run(process.execPath, [join(folder, 'node_modules/.bin/bosun'), '--help'], {
     cwd: folder,
   });

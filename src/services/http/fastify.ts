@@ -3,16 +3,19 @@ import { subscribe } from 'node:diagnostics_channel';
 import type { IncomingMessage } from 'node:http';
 import type { Logger } from '../../service.ts';
 import { errorBody, notNow, pathOf, retryAfterOf } from './answers.ts';
+import type { Incoming } from './messages.ts';
 import { requestId } from './request-id.ts';
 
 /** The part of a Fastify app that is set up for a service; Fastify itself is the user's to load. */
 interface App {
   setErrorHandler(handler: (error: unknown, request: AppRequest, reply: AppReply) => void): unknown;
   setGenReqId(make: (request: IncomingMessage) => string): unknown;
+  addHook(name: 'onRequest', hook: (request: AppRequest, reply: AppReply, done: () => void) => void): unknown;
 }
 
 interface AppRequest {
   readonly raw: IncomingMessage;
+  readonly routeOptions: { readonly url?: string };
 }
 
 interface AppReply {
@@ -26,8 +29,8 @@ const creator = new AsyncLocalStorage<Logger>();
 let subscribed = false;
 
 /**
- * Calls `create`, and sets up the Fastify apps that it makes: their request ids are the service's, and errors
- * that are the server's fault are logged instead of shown to the client. This cannot wait for the app to be
+ * Calls `create`, and sets up the Fastify apps that it makes: their request ids are the service's, requests are
+ * measured by their routes, and errors that are the server's fault are logged instead of shown to the client. This cannot wait for the app to be
  * returned: awaiting a Fastify app loads it, and its routes keep the error handler of that time. What the user
  * sets replaces either.
  */
@@ -44,6 +47,11 @@ export function settingUpFastify<Value>(log: Logger, create: () => Value): Value
 
 function setUp(app: App, log: Logger): void {
   app.setGenReqId(requestId);
+  // Before the user's own hooks, one of which may answer.
+  app.addHook('onRequest', ({ raw, routeOptions }, _reply, done) => {
+    (raw as Incoming).route = routeOptions.url;
+    done();
+  });
   app.setErrorHandler((error, { raw }, reply) => {
     const ownStatus = statusOf(error) ?? (reply.statusCode >= 400 ? reply.statusCode : undefined);
     const retryAfter = ownStatus === undefined ? retryAfterOf(error) : undefined;

@@ -24,6 +24,8 @@ export interface Exchange {
  * of a socket would end the process.
  */
 export class Incoming extends IncomingMessage {
+  /** The pattern of the route that it has been given to, when the application has told. */
+  route: string | undefined;
   #response: Outgoing | undefined;
   #maxBodyBytes = Number.POSITIVE_INFINITY;
   #bodyBytes = 0;

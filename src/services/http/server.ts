@@ -173,8 +173,11 @@ export class HttpServer implements Exchange {
       response.call?.abort(new ClientGoneError());
     } else {
       response.call?.end();
-      const kind = Math.trunc(response.statusCode / 100);
+      const { req, statusCode } = response;
+      const kind = Math.trunc(statusCode / 100);
       this.#counters.responses[kind] = (this.#counters.responses[kind] ?? 0) + 1;
+      const durationMs = this.#clock.now() - response.since;
+      this.#counters.byRoute.record(req.route, req.method, statusCode, durationMs);
     }
     const { accessLog } = this.#options;
     if (accessLog !== 'silent' && this.#log.isLevelEnabled(accessLog)) this.#logAccess(response, accessLog);

@@ -1,5 +1,6 @@
 import { pathOf } from './answers.ts';
 import type { Outgoing } from './messages.ts';
+import type { RequestMetrics } from './request-metrics.ts';
 
 /** What a server has done since its service was made; copies. */
 export interface HttpStatistics {
@@ -19,6 +20,7 @@ export interface HttpStatistics {
 
 /** Counters that outlive a run. */
 export interface Counters {
+  readonly byRoute: RequestMetrics;
   requests: number;
   responses: number[];
   aborted: number;

@@ -61,6 +61,7 @@ export async function asQuery<Result>(
   const { clock, queryTimeoutMs, names, counters } = session;
   const limits = typeof query === 'string' ? NO_LIMITS : query;
   counters.queries += 1;
+  const begunAt = clock.now();
   let call: Call | undefined;
   try {
     if (typeof query !== 'string') names.check(query);
@@ -78,6 +79,7 @@ export async function asQuery<Result>(
     throw error;
   } finally {
     call?.end();
+    counters.durations.observe((clock.now() - begunAt) / 1_000);
   }
 }
 

@@ -1,3 +1,5 @@
+import { Histogram } from '../../metrics.ts';
+
 /** Whether the database can be reached: `degraded` is with some connections, while no new ones can be had. */
 export type PostgresState = 'up' | 'degraded' | 'down';
 
@@ -42,6 +44,8 @@ export class Counters {
   discarded = 0;
   leaks = 0;
   readonly errors: Record<string, number> = {};
+  /** How long queries took, in seconds, from the call to its end: with the wait for a connection, and all tries. */
+  readonly durations = new Histogram();
 
   failed(kind: string): void {
     this.errors[kind] = (this.errors[kind] ?? 0) + 1;

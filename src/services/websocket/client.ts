@@ -34,6 +34,8 @@ export interface ClientOwner {
   readonly clock: Clock;
   received(client: WebSocketClient, data: string | Buffer): Promise<void> | undefined;
   sent(): void;
+  /** A message was not sent, as too much is unread: the client is dropped. */
+  overflowed(): void;
   joined(client: WebSocketClient, room: string): void;
   left(client: WebSocketClient, room: string): void;
   /** It is no longer served; its socket may still be open for the closing handshake. */
@@ -135,6 +137,7 @@ export class WebSocketClient {
     if (!this.#open || this.#socket.readyState !== WebSocket.OPEN) return false;
     const unread = this.#socket.bufferedAmount;
     if (unread > 0 && unread + bytes.byteLength > this.#owner.maxBufferedBytes) {
+      this.#owner.overflowed();
       // No handshake: a close frame would queue up behind what it does not read.
       this.terminate(`${unread} bytes unread`, 1013);
       return false;

@@ -18,6 +18,14 @@ export interface HubLimits {
   readonly closeTimeoutMs: number;
 }
 
+/** What has happened in all runs of a service. @internal */
+export interface Counts {
+  connected: number;
+  received: number;
+  sent: number;
+  dropped: number;
+}
+
 /** How many remote ends `waitingFor` names. */
 const NAMED = 3;
 
@@ -31,6 +39,7 @@ export class Hub implements ClientOwner {
   sentMessages = 0;
   readonly #handlers: Handlers;
   readonly #log: Logger;
+  readonly #counts: Counts;
   #gradual = Promise.resolve();
   readonly #rooms = new Map<string, Set<WebSocketClient>>();
   /** All that still hold a socket or have a handler under way, and what tells the end of either. */
@@ -39,10 +48,16 @@ export class Hub implements ClientOwner {
     { readonly handled: () => void; readonly disconnected: () => void; readonly gone: Promise<unknown> }
   >();
 
-  constructor(handlers: Handlers, limits: HubLimits, { log, clock }: Pick<Scope, 'log' | 'clock'>) {
+  constructor(
+    handlers: Handlers,
+    limits: HubLimits,
+    counts: Counts,
+    { log, clock }: Pick<Scope, 'log' | 'clock'>,
+  ) {
     this.#handlers = handlers;
     this.maxBufferedBytes = limits.maxBufferedBytes;
     this.closeTimeoutMs = limits.closeTimeoutMs;
+    this.#counts = counts;
     this.#log = log;
     this.clock = clock;
   }
@@ -59,6 +74,7 @@ export class Hub implements ClientOwner {
     const gone = Promise.all([handled.promise, disconnected.promise]).then(() => this.#held.delete(client));
     this.#held.set(client, { handled: handled.resolve, disconnected: disconnected.resolve, gone });
     this.clients.add(client);
+    this.#counts.connected += 1;
     client.handlers.push('onConnect', () =>
       this.#call('onConnect', client, () => this.#handlers.onConnect(client)),
     );
@@ -115,11 +131,17 @@ export class Hub implements ClientOwner {
   }
 
   received(client: WebSocketClient, data: string | Buffer): Promise<void> | undefined {
+    this.#counts.received += 1;
     return this.#call('onMessage', client, () => this.#handlers.onMessage(client, data));
   }
 
   sent(): void {
     this.sentMessages += 1;
+    this.#counts.sent += 1;
+  }
+
+  overflowed(): void {
+    this.#counts.dropped += 1;
   }
 
   joined(client: WebSocketClient, room: string): void {

@@ -1,0 +1,115 @@
+/** The dashboard: what the daemon streams, put where it belongs. */
+import { askHeapSnapshot, askProfile, askReload, askRestart, askToken, Dialog } from './actions.js';
+import { ask, Stream } from './api.js';
+import { byId, el, setText } from './dom.js';
+import { Events } from './events.js';
+import { age } from './format.js';
+import { Log } from './log.js';
+import { Memory } from './memory.js';
+import { Plots } from './plots.js';
+import { Profile } from './profile.js';
+import { Services } from './services.js';
+import { Stalls } from './stalls.js';
+import { Strip } from './strip.js';
+
+/** @import { Status } from '../thread/status.ts' */
+
+const strip = new Strip();
+const dialog = new Dialog((text) => strip.notice(text));
+const plots = new Plots();
+const events = new Events();
+const stalls = new Stalls();
+const log = new Log();
+const memory = new Memory();
+const profile = new Profile();
+const services = new Services(
+  ({ name }, dependents) => askRestart(dialog, name, dependents),
+  (name) => {
+    log.pick(name);
+    byId('log').scrollIntoView();
+    byId('log-scroll').focus({ preventScroll: true });
+  },
+);
+
+/** Which process it is. */
+let pid = 0;
+/** What comes next is what was known when the connection was made. */
+let resync = true;
+
+/** @param {Status} status */
+function onStatus(status) {
+  if (resync) onConnected(status);
+  document.body.dataset.phase = status.phase;
+  setText(byId('name'), status.name);
+  showFacts(status);
+  strip.status(status);
+  plots.add(status);
+  for (const part of [services, stalls, log, memory, profile]) part.update(status);
+}
+
+/** @param {Status} status */
+function onConnected(status) {
+  resync = false;
+  stalls.clear();
+  if (pid === 0 || pid === status.pid) {
+    events.clear();
+    log.clear();
+  } else {
+    // The last words of the one before stay.
+    const msg = `from here on, another process: ${status.pid}, before ${pid}`;
+    events.add({ type: 'other-process', at: Date.now(), pid: status.pid });
+    log.add({ level: 40, time: Date.now(), msg });
+    strip.notice(`It is another process: ${status.pid}, before ${pid}.`);
+    memory.clear();
+    profile.clear();
+  }
+  pid = status.pid;
+}
+
+/** @param {Status} status */
+function showFacts({ host, pid: process, uptimeMs, node, version }) {
+  const facts = { on: host, pid: String(process), up: age(uptimeMs), node, bosun: version };
+  const list = byId('facts');
+  if (list.children.length === 0) {
+    for (const name of Object.keys(facts)) list.append(el('div', {}, el('dt', {}, name), el('dd')));
+  }
+  Object.values(facts).forEach((value, index) => {
+    const shown = list.children[index]?.lastChild;
+    if (shown) setText(shown, value);
+  });
+}
+
+async function fetchProfile() {
+  try {
+    profile.report(await ask('GET', '/api/profile'));
+  } catch {} // The next one is announced, too.
+}
+
+/** @type {Readonly<Record<string, (value: any) => void>>} */
+const parts = {
+  status: onStatus,
+  event: (event) => events.add(event),
+  log: (line) => log.add(line),
+  stall: (stall) => stalls.set(stall),
+  memory: (report) => memory.report(report),
+  leak: (suspicion) => memory.suspect(suspicion),
+  profile: () => void fetchProfile(),
+  snapshot: ({ path }) => strip.notice(`A heap snapshot was written: ${path}`),
+};
+
+const stream = new Stream({
+  opened() {
+    resync = true;
+  },
+  told: (kind, value) => parts[kind]?.(value),
+  gone(why, nextInMs) {
+    strip.gone(why, nextInMs);
+    plots.gap();
+  },
+  tokenNeeded: () => askToken(dialog),
+});
+
+byId('retry').addEventListener('click', () => stream.tryNow());
+byId('reload-open').addEventListener('click', () => askReload(dialog));
+byId('heap-open').addEventListener('click', () => void askHeapSnapshot(dialog));
+byId('profile-open').addEventListener('click', () => askProfile(dialog, (report) => profile.report(report)));

@@ -1,0 +1,68 @@
+/** What the memory tracer found. */
+import { byId, el, setText, stackOf } from './dom.js';
+import { bytes, change, clock, count, duration, percent, place } from './format.js';
+
+/** @import { Status } from '../thread/status.ts' */
+/** @import { LeakSuspicion, MemoryReport, MemoryRow } from '../../observe/reports.ts' */
+
+const HOW =
+  'Nothing traces memory. To see which call sites hold it, add to the services of the config:\ntracer: { use: memory-tracer, interval: 10s, top: 10 }';
+
+export class Memory {
+  #reported = false;
+
+  /** @param {Status} status */
+  update({ features }) {
+    const empty = byId('memory-empty');
+    empty.hidden = this.#reported;
+    setText(empty, features.memory ? 'The first report comes after the tracer’s interval.' : HOW);
+  }
+
+  /** Another process has another heap. */
+  clear() {
+    this.#reported = false;
+    byId('memory-wide').hidden = true;
+    byId('memory-leak').hidden = true;
+    setText(byId('memory-summary'), '');
+  }
+
+  /** @param {MemoryReport} report */
+  report({ at, rows, samplingBytes, pauseMs }) {
+    this.#reported = true;
+    byId('memory-empty').hidden = true;
+    byId('memory-wide').hidden = false;
+    const summary = `${clock(at)}, one sample per ${bytes(samplingBytes)}, held the loop up for ${duration(pauseMs)}`;
+    setText(byId('memory-summary'), summary);
+    byId('memory-rows').replaceChildren(...rows.map(rowOf));
+  }
+
+  /** @param {LeakSuspicion} suspicion */
+  suspect({ at, mibPerHour, confidence, suspect }) {
+    const verdict = byId('memory-leak');
+    verdict.hidden = false;
+    const where = suspect === undefined ? '' : ` Most of it was allocated at ${place(suspect.stack[0])}.`;
+    setText(
+      verdict,
+      `${clock(at)}: the heap grows by ${mibPerHour.toFixed(1)} MiB an hour (confidence ${percent(confidence)}).${where}`,
+    );
+  }
+}
+
+/** @param {MemoryRow} row */
+function rowOf({ objects, objectsDiff, bytes: size, bytesDiff, stack }) {
+  const [top] = stack;
+  const where = el('td', { title: top === undefined ? '' : `${top.file}:${top.line}:${top.column}` });
+  if (stack.length > 1) where.append(el('details', {}, el('summary', {}, place(top)), stackOf(stack)));
+  else where.append(place(top));
+  /** @param {number} diff */
+  const tone = (diff) => `number ${diff > 0 ? 'more' : diff < 0 ? 'less' : 'same'}`;
+  return el(
+    'tr',
+    {},
+    el('td', { class: 'number' }, count(objects)),
+    el('td', { class: tone(objectsDiff) }, change(objectsDiff, count)),
+    el('td', { class: 'number' }, bytes(size)),
+    el('td', { class: tone(bytesDiff) }, change(bytesDiff, bytes)),
+    where,
+  );
+}

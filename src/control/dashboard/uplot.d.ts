@@ -1,0 +1,2 @@
+/** The thread serves the library under this name. */
+export { default } from 'uplot';

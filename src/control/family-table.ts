@@ -1,0 +1,190 @@
+import type { HistogramSample, Labels, Metric, Sample } from '../metrics.ts';
+import type { Family } from './collected.ts';
+
+/** How many samples one service may have of one family. */
+const MAX_SAMPLES = 1_000;
+/** How many families there may be before a service adds one. */
+const MAX_FAMILIES = 1_000;
+/** How long a label's value may be. */
+const MAX_LABEL_LENGTH = 1_024;
+
+/**
+ * Why something was dropped: its name, labels or values cannot be shown; it clashes with another family, or another
+ * service gives the same one a different type or help; there were too many.
+ */
+export type Fault = 'invalid' | 'conflict' | 'limit';
+
+interface Group {
+  readonly labelNames: readonly string[];
+  readonly bounds: readonly number[] | undefined;
+  readonly labels: string[];
+  readonly values: number[];
+}
+
+interface Entry {
+  readonly help: string;
+  readonly type: Metric['type'];
+  readonly groups: Group[];
+  /** The group of the last sample: the next one is likely to be of it, too. */
+  last: Group | undefined;
+  /** Whose samples came last, and how many of them there are. */
+  owner: string | undefined;
+  owned: number;
+}
+
+/** Families as they are collected, from metrics that may be wrong: what is wrong is dropped and told. */
+export class FamilyTable {
+  readonly #entries = new Map<string, Entry>();
+  /** The names of the samples that the families write, by which two families may clash. */
+  readonly #sampleNames = new Set<string>();
+  readonly #onFault: (service: string, fault: Fault, metric: string) => void;
+
+  constructor(onFault: (service: string, fault: Fault, metric: string) => void) {
+    this.#onFault = onFault;
+  }
+
+  /** Adds the metrics of a service, whose name becomes their first label; or of none, without that label. */
+  add(metrics: readonly Metric[], service = ''): void {
+    for (const metric of metrics) this.#addMetric(metric, service);
+  }
+
+  get families(): Family[] {
+    return [...this.#entries].map(([name, { help, type, groups }]) => ({
+      name,
+      help,
+      type,
+      groups: groups.map(({ labelNames, labels, bounds, values }) => ({
+        labelNames,
+        labels,
+        ...(bounds === undefined ? {} : { bounds }),
+        values: Float64Array.from(values),
+      })),
+    }));
+  }
+
+  #addMetric(metric: Metric, service: string): void {
+    const entry = this.#entry(metric, service);
+    if (typeof entry === 'string') {
+      this.#onFault(service, entry, String(metric.name));
+      return;
+    }
+    if (entry.help !== metric.help) this.#onFault(service, 'conflict', metric.name);
+    if (entry.owner !== service) {
+      entry.owner = service;
+      entry.owned = 0;
+    }
+    for (const sample of metric.samples) {
+      if (entry.owned >= MAX_SAMPLES) this.#onFault(service, 'limit', metric.name);
+      else if (addSample(entry, sample, service)) entry.owned += 1;
+      else this.#onFault(service, 'invalid', metric.name);
+    }
+  }
+
+  #entry({ name, help, type }: Metric, service: string): Entry | Fault {
+    const known = this.#entries.get(name);
+    if (known !== undefined) return known.type === type ? known : 'conflict';
+    if (!isMetricName(name) || typeof help !== 'string' || !types.includes(type)) return 'invalid';
+    if (service !== '' && this.#entries.size >= MAX_FAMILIES) return 'limit';
+    if (service !== '' && name.startsWith('process_')) return 'conflict';
+    const sampleNames = sampleNamesOf(name, type);
+    if (sampleNames.some((sampleName) => this.#sampleNames.has(sampleName))) return 'conflict';
+    for (const sampleName of sampleNames) this.#sampleNames.add(sampleName);
+    const entry: Entry = { help, type, groups: [], last: undefined, owner: undefined, owned: 0 };
+    this.#entries.set(name, entry);
+    return entry;
+  }
+}
+
+/** Returns whether the sample is as it should be. */
+function addSample(entry: Entry, sample: Sample | HistogramSample, service: string): boolean {
+  const { labels } = sample;
+  if (!areValues(entry.type, sample) || !areLabelValues(labels)) return false;
+  const group = groupOf(entry, labels, 'bounds' in sample ? sample.bounds : undefined, service);
+  if (group === undefined) return false;
+  if (service !== '') group.labels.push(service);
+  for (const name in labels) group.labels.push(labels[name] as string);
+  if ('bounds' in sample) group.values.push(...sample.counts, sample.sum);
+  else group.values.push(sample.value);
+  return true;
+}
+
+function areValues(type: Metric['type'], sample: Sample | HistogramSample): boolean {
+  if (!('bounds' in sample)) return type !== 'histogram' && typeof sample.value === 'number';
+  const { bounds, counts, sum } = sample;
+  return (
+    type === 'histogram' &&
+    counts.length === bounds.length + 1 &&
+    counts.every((count) => typeof count === 'number') &&
+    typeof sum === 'number'
+  );
+}
+
+function areLabelValues(labels: Labels | undefined): boolean {
+  for (const name in labels) {
+    const value = labels[name];
+    if (typeof value !== 'string' || value.length > MAX_LABEL_LENGTH) return false;
+  }
+  return true;
+}
+
+/** `undefined` when no group can have such labels or bounds. */
+function groupOf(
+  entry: Entry,
+  labels: Labels | undefined,
+  bounds: readonly number[] | undefined,
+  service: string,
+): Group | undefined {
+  const fitting = (group: Group) => fits(group, labels, bounds, service);
+  // The next sample is most often like the last one.
+  if (entry.last !== undefined && fitting(entry.last)) return entry.last;
+  let group = entry.groups.find(fitting);
+  if (group === undefined) {
+    const labelNames = service === '' ? [] : ['service'];
+    for (const name in labels) {
+      if (!isLabelName(name) || labelNames.includes(name)) return undefined;
+      labelNames.push(name);
+    }
+    if (bounds !== undefined && !areBounds(bounds)) return undefined;
+    group = { labelNames, bounds, labels: [], values: [] };
+    entry.groups.push(group);
+  }
+  entry.last = group;
+  return group;
+}
+
+/** Whether a sample has the label names, in their order, and the bounds of a group. */
+function fits(
+  { labelNames, bounds }: Group,
+  labels: Labels | undefined,
+  sampleBounds: readonly number[] | undefined,
+  service: string,
+): boolean {
+  let index = 0;
+  if (service !== '' && labelNames[index++] !== 'service') return false;
+  for (const name in labels) if (labelNames[index++] !== name) return false;
+  return index === labelNames.length && sameNumbers(bounds, sampleBounds);
+}
+
+function sameNumbers(a: readonly number[] | undefined, b: readonly number[] | undefined): boolean {
+  if (a === b) return true;
+  return a?.length === b?.length && a?.every((number, i) => number === b?.[i]) === true;
+}
+
+const areBounds = (bounds: readonly number[]) =>
+  bounds.every((bound, i) => Number.isFinite(bound) && bound > (bounds[i - 1] ?? Number.NEGATIVE_INFINITY));
+
+const types: readonly unknown[] = ['counter', 'gauge', 'histogram'] satisfies Metric['type'][];
+
+const isMetricName = (name: unknown) => typeof name === 'string' && /^[a-zA-Z_:][a-zA-Z0-9_:]*$/.test(name);
+
+/** `le` and `quantile` are the format's own, and so is what begins with `__`. */
+const isLabelName = (name: string) =>
+  /^(?!__)[a-zA-Z_][a-zA-Z0-9_]*$/.test(name) && name !== 'le' && name !== 'quantile';
+
+/** What a family writes, in either format: OpenMetrics has `x_total` as a sample of `x`. */
+export function sampleNamesOf(name: string, type: Metric['type']): string[] {
+  if (type === 'histogram') return [name, `${name}_bucket`, `${name}_count`, `${name}_sum`];
+  if (type === 'gauge') return [name];
+  const base = name.replace(/_total$/, '');
+  return [base, `${base}_total`];
+}

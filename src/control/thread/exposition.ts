@@ -1,0 +1,111 @@
+import { type Metric as PromMetric, Registry } from 'prom-client';
+import type { Metric } from '../../metrics.ts';
+import type { Collected, Family, SampleGroup } from '../collected.ts';
+import { FamilyTable, sampleNamesOf } from '../family-table.ts';
+import { processMetrics } from './process-metrics.ts';
+
+/** Prometheus's text format 0.0.4, or OpenMetrics 1.0. */
+export type ExpositionFormat = 'prometheus' | 'openmetrics';
+
+/** What a scrape is answered with. */
+export interface Exposition {
+  readonly contentType: string;
+  readonly body: string;
+}
+
+/** One line, as prom-client formats it. */
+interface Line {
+  readonly metricName?: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Of a histogram's lines; prom-client formats an object of these once. */
+  readonly sharedLabels?: Readonly<Record<string, string>>;
+  readonly value: number;
+}
+
+/**
+ * The metrics as text: those that were collected, those of the process as they are now, and `own`, what the thread
+ * itself has measured. Of two samples with the same name and labels the first one stands, and of two families
+ * that clash.
+ */
+export async function expose(
+  { families }: Collected,
+  format: ExpositionFormat,
+  own: readonly Metric[] = [],
+): Promise<Exposition> {
+  const openMetrics = format === 'openmetrics';
+  const registry = new Registry();
+  if (openMetrics) registry.setContentType(Registry.OPENMETRICS_CONTENT_TYPE as never);
+  const table = new FamilyTable(() => {});
+  table.add([...processMetrics(), ...own]);
+  const taken = new Set<string>();
+  for (const family of [...table.families, ...families]) {
+    const lines = linesOf(family, openMetrics);
+    const names = sampleNamesOf(family.name, family.type);
+    if (lines.length === 0 || names.some((name) => taken.has(name))) continue;
+    for (const name of names) taken.add(name);
+    // All that a registry needs of a metric. It takes `_total` off the name of a counter for OpenMetrics, whose
+    // help has no quotation marks unless they are escaped.
+    const metric = {
+      name: family.name,
+      help: openMetrics ? family.help.replaceAll('"', "'") : family.help,
+      type: family.type,
+      values: lines,
+      get() {
+        return this;
+      },
+    };
+    registry.registerMetric(metric as unknown as PromMetric);
+  }
+  return { contentType: registry.contentType, body: await registry.metrics() };
+}
+
+function linesOf({ name, type, groups }: Family, openMetrics: boolean): Line[] {
+  const seen = new Set<string>();
+  return groups.flatMap((group) => {
+    const series = seriesOf(group).filter(({ key }) => !seen.has(key) && seen.add(key));
+    if (type !== 'histogram')
+      return series.map(({ labels, values }) => ({ labels, value: values[0] as number }));
+    const bounds = (group.bounds ?? []).map((bound) => showBound(bound, openMetrics));
+    return series.flatMap(({ labels, values }) => histogramLines(name, bounds, labels, values));
+  });
+}
+
+interface Series {
+  /** The same for the same labels, whatever their order; a label without a value is none. */
+  readonly key: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly values: Float64Array;
+}
+
+function seriesOf({ labelNames, labels, bounds, values }: SampleGroup): Series[] {
+  const width = bounds === undefined ? 1 : bounds.length + 2;
+  const sorted = labelNames.toSorted();
+  return Array.from({ length: values.length / width }, (_, index) => {
+    const own: Record<string, string> = {};
+    for (const [i, name] of labelNames.entries()) own[name] = labels[index * labelNames.length + i] as string;
+    let key = '';
+    for (const name of sorted) if (own[name] !== '') key += `${name}\0${own[name]}\0`;
+    return { key, labels: own, values: values.subarray(index * width, (index + 1) * width) };
+  });
+}
+
+function histogramLines(
+  name: string,
+  bounds: readonly string[],
+  sharedLabels: Series['labels'],
+  values: Float64Array,
+): Line[] {
+  const lines: Line[] = [];
+  let count = 0;
+  for (const [i, le] of [...bounds, '+Inf'].entries()) {
+    count += values[i] as number;
+    lines.push({ metricName: `${name}_bucket`, labels: { le }, sharedLabels, value: count });
+  }
+  lines.push({ metricName: `${name}_sum`, labels: {}, sharedLabels, value: values.at(-1) as number });
+  lines.push({ metricName: `${name}_count`, labels: {}, sharedLabels, value: count });
+  return lines;
+}
+
+/** OpenMetrics has `1.0` where Prometheus has `1`. */
+const showBound = (bound: number, openMetrics: boolean) =>
+  openMetrics && Number.isInteger(bound) ? `${bound}.0` : String(bound);

@@ -1,0 +1,89 @@
+import { entrypoint, type Scope, Service } from 'bosun';
+import { describe, expect, it } from 'vitest';
+import type { BosunEvent } from '../../src/events.ts';
+import type { Control } from '../../src/supervisor/host.ts';
+import { hostOf } from '../../src/supervisor/run.ts';
+
+const quiet = { log: { level: 'silent' }, ownsProcess: false } as const;
+
+class Operator extends Service {
+  control!: Control;
+
+  override start(scope: Scope): void {
+    this.control = hostOf(scope).control;
+  }
+}
+
+class Worker extends Service {
+  starts = 0;
+  stopped = false;
+
+  override start(): void {
+    this.starts += 1;
+  }
+
+  override stop(): void {
+    this.stopped = true;
+  }
+}
+
+describe('what operates the daemon', () => {
+  it('sees the phase, the services and the events', async () => {
+    const operator = new Operator();
+    const events: BosunEvent['type'][] = [];
+    const daemon = await entrypoint([operator, new Worker()], quiet);
+    const end = operator.control.on((event) => events.push(event.type));
+    expect(operator.control.phase).toBe('ready');
+    expect(operator.control.services().map(({ name }) => name)).toEqual(['operator', 'worker']);
+    await operator.control.restart('worker');
+    expect(events).toEqual(['service-stopping', 'service-stopped', 'service-starting', 'service-running']);
+    end();
+    await daemon.stop();
+    expect(operator.control.phase).toBe('closed');
+    expect(events).toHaveLength(4);
+  });
+
+  it('restarts a service by name, and rejects for one that is not there', async () => {
+    const operator = new Operator();
+    const worker = new Worker();
+    await using _daemon = await entrypoint([operator, worker], quiet);
+    await operator.control.restart('worker');
+    expect(worker.starts).toBe(2);
+    await expect(operator.control.restart('wroker')).rejects.toMatchObject({ code: 'ERR_UNKNOWN_SERVICE' });
+  });
+
+  it('reloads as SIGHUP does, and is told what went wrong', async () => {
+    const operator = new Operator();
+    const reasons = [undefined, new Error('line 3: no such kind')];
+    await using _daemon = await entrypoint([operator], {
+      ...quiet,
+      hooks: {
+        reload: () => {
+          const reason = reasons.shift();
+          if (reason !== undefined) throw reason;
+        },
+      },
+    });
+    await expect(operator.control.reload()).resolves.toBeUndefined();
+    await expect(operator.control.reload()).rejects.toThrow('line 3: no such kind');
+  });
+
+  it('is called at the end when all services have stopped, and a failure there counts', async () => {
+    const operator = new Operator();
+    const worker = new Worker();
+    const daemon = await entrypoint([operator, worker], quiet);
+    let sawStopped: boolean | undefined;
+    operator.control.atEnd(() => {
+      sawStopped = worker.stopped;
+    });
+    operator.control.atEnd(() => {
+      throw new Error('the port is stuck');
+    });
+    await expect(daemon.stop()).rejects.toMatchObject({
+      code: 'ERR_SHUTDOWN',
+      errors: [{ message: 'the port is stuck' }],
+    });
+    expect(sawStopped).toBe(true);
+    await expect(daemon.closed).resolves.toMatchObject({ exitCode: 1 });
+  });
+});
