@@ -38,7 +38,7 @@ describe('the trend of the live heap', () => {
         seeds,
         fc.double({ min: 0.05, max: 3, noNaN: true }),
         fc.double({ min: 0, max: 40, noNaN: true }),
-        fc.double({ min: 0.1, max: 4, noNaN: true }),
+        fc.double({ min: 0.5, max: 4, noNaN: true }),
         (seed, warmUpMinutes, sawtoothMib, periodMinutes) => {
           const random = noise(seed);
           const told = watch(30, (minute) => {
