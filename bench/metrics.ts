@@ -1,7 +1,7 @@
 /** What a scrape costs a daemon of 100 services: node --conditions=bosun-source bench/metrics.ts */
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
-import { entrypoint, type Scope, Service } from 'bosun';
+import { entrypoint, type Scope, Service, systemClock } from 'bosun';
 import { CacheService } from 'bosun/services/cache';
 import { HttpService } from 'bosun/services/http';
 import { PeriodicService } from 'bosun/services/periodic';
@@ -99,9 +99,10 @@ await worker.terminate();
 
 const RECORDS = 1_000_000;
 const requests = new RequestMetrics();
+const since = systemClock.now();
 const perRecord = many(11, () => {
   const begun = performance.now();
-  for (let i = 0; i < RECORDS; i++) requests.record('/items/:id', 'GET', 200, i % 20);
+  for (let i = 0; i < RECORDS; i++) requests.record('/items/:id', 'GET', 200, systemClock.now() - since);
   return ((performance.now() - begun) / RECORDS) * 1_000;
 });
 
@@ -118,5 +119,5 @@ report('metrics', 'Metrics: what a scrape costs', [
       ['from the question to the answer', show(spread(figures.whole), 2)],
     ],
   ),
-  `Recording one request: ${show(spread(perRecord.slice(1)), 3)} µs.`,
+  `Recording one request, with the look at the clock: ${show(spread(perRecord.slice(1)), 3)} µs.`,
 ]);

@@ -14,6 +14,7 @@ const all = [
   'startup',
   'policy',
   'workers',
+  'profiler',
 ];
 const wanted = process.argv.length > 2 ? process.argv.slice(2) : all;
 

@@ -431,6 +431,9 @@ export class Entrypoint implements AsyncDisposable {
       get logDropped() {
         return logging.dropped;
       },
+      get logShare() {
+        return logging.share;
+      },
       services: () => this.services,
       restart: (name) => this.#inContext(() => this.restart(name)),
       reload: () => this.#inContext(() => this.#reload()),
@@ -464,12 +467,17 @@ export class Entrypoint implements AsyncDisposable {
 
   /** @throws what the hook throws; it has been logged. */
   async #reload(): Promise<void> {
+    const begun = this.#clock.now();
+    let error: Error | undefined;
     this.#emit({ type: 'entrypoint-reload-requested' });
     try {
       await this.#hooks.reload?.(this);
     } catch (thrown) {
-      this.#emit({ type: 'hook-failed', hook: 'reload', error: toError(thrown) });
+      error = toError(thrown);
+      this.#emit({ type: 'hook-failed', hook: 'reload', error });
       throw thrown;
+    } finally {
+      this.#emit({ type: 'entrypoint-reloaded', durationMs: this.#clock.now() - begun, error });
     }
   }
 

@@ -60,6 +60,12 @@ export type EntrypointEvent =
   | { readonly type: 'entrypoint-failed'; readonly error: Error }
   | { readonly type: 'entrypoint-reload-requested' }
   | {
+      /** What a reload was asked to do is done; `error`: it failed, and the daemon runs on as it was. */
+      readonly type: 'entrypoint-reloaded';
+      readonly durationMs: number;
+      readonly error: Error | undefined;
+    }
+  | {
       readonly type: 'entrypoint-stopped';
       readonly exitCode: number;
       readonly durationMs: number;

@@ -14,6 +14,17 @@ export {
 export * from './errors.ts';
 export type { BosunEvent, EntrypointEvent, EventOf, ServiceEvent } from './events.ts';
 export { type LogFields, withLogFields } from './logging/fields.ts';
+export {
+  counter,
+  DURATION_BOUNDS,
+  gauge,
+  Histogram,
+  type HistogramSample,
+  histogram,
+  type Labels,
+  type Metric,
+  type Sample,
+} from './metrics.ts';
 export { byteCount, durationMs, secret } from './options.ts';
 export {
   type AnyServiceClass,

@@ -61,8 +61,7 @@ export interface Outcome {
   readonly errors: readonly Error[];
 }
 
-/** Exit codes after sysexits.h; 128 + n, for a signal, is the shell's. */
-export const exitCodes = { ok: 0, failure: 1, forced: 70, config: 78 } as const;
+export { exitCodes } from './exit-codes.ts';
 
 /** The level at which an entrypoint logs. */
 export const logLevelOf = ({ debug, log }: Pick<z.output<typeof settingsSchema>, 'debug' | 'log'>) =>

@@ -5,7 +5,8 @@ import { type Config, loadConfig } from '../config/load.ts';
 import { needsOf } from '../config/order.ts';
 import { ConfigError } from '../config/problems.ts';
 import { exitCodes } from '../entrypoint.ts';
-import { configArgument, configFile, warnOfUnknownVariables } from './config-file.ts';
+import { configArgument, configFile } from './config-file.ts';
+import { warnOfUnknownVariables } from './warnings.ts';
 
 /** One service as `check` shows it; `after` are the services that it starts after. */
 interface CheckedService {

@@ -1,7 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { ConfigError } from '../config/problems.ts';
-import { unknownVariables } from '../config/settings.ts';
 
 const names = ['bosun.yaml', 'bosun.yml', 'bosun.json', 'bosun.ts'];
 
@@ -10,16 +9,13 @@ export const configArgument = `the config file (default: ${names.join(', ')} in 
 
 /** The file that is named, or else the first of the default names that exists. */
 export function configFile(given: string | undefined, directory = process.cwd()): string {
-  const found = given ?? names.map((name) => join(directory, name)).find((file) => existsSync(file));
+  const found = findConfigFile(given, directory);
   if (found !== undefined) return found;
   const rule = `is missing: there is no ${names.join(', ')} in ${directory} (bosun init makes one)`;
   throw new ConfigError([{ path: 'the config file', rule }]);
 }
 
-/** Says on stderr which variables are probably misspelt: they are ignored. */
-export function warnOfUnknownVariables(env: NodeJS.ProcessEnv): void {
-  for (const { name, suggestion } of unknownVariables(env)) {
-    const hint = suggestion === undefined ? '' : ` (did you mean ${suggestion}?)`;
-    process.stderr.write(`bosun: warning: ${name} is ignored: there is no such setting${hint}\n`);
-  }
+/** As `configFile`; `undefined` when there is none. */
+export function findConfigFile(given: string | undefined, directory = process.cwd()): string | undefined {
+  return given ?? names.map((name) => join(directory, name)).find((file) => existsSync(file));
 }

@@ -4,7 +4,8 @@ import { loadConfig } from '../config/load.ts';
 import type { Override } from '../config/settings.ts';
 import { runToEnd } from '../entrypoint.ts';
 import { logFormats, logLevels } from '../logging/options.ts';
-import { configArgument, configFile, warnOfUnknownVariables } from './config-file.ts';
+import { configArgument, configFile } from './config-file.ts';
+import { warnOfUnknownVariables } from './warnings.ts';
 
 /** Which setting each flag outdoes, by its name in code. */
 const settingOf: Readonly<Record<string, string>> = {

@@ -1,5 +1,5 @@
 import type { Entrypoint } from '../entrypoint.ts';
-import { toError } from '../errors.ts';
+import { BosunError, toError } from '../errors.ts';
 import type { Logger, Service } from '../service.ts';
 import { logLevelOf } from '../settings.ts';
 import { compose } from './compose.ts';
@@ -8,6 +8,17 @@ import type { Config } from './load.ts';
 import { ConfigError, renderProblems } from './problems.ts';
 import { describePlan, planReload } from './reload-plan.ts';
 import { configSettings, type Settings } from './settings.ts';
+
+/** The config was reloaded, but for services that could not be started: they are left out. */
+export class ReloadIncompleteError extends BosunError {
+  readonly code = 'ERR_RELOAD_INCOMPLETE';
+  readonly services: readonly string[];
+
+  constructor(services: readonly string[]) {
+    super(`these services could not be started by the reload, and are left out: ${services.join(', ')}`);
+    this.services = services;
+  }
+}
 
 /**
  * Brings a running daemon from one config to the next. A config with problems changes nothing. Services are
@@ -27,10 +38,16 @@ export class Reloader {
     this.#load = load;
   }
 
-  /** Reloads, after the reloads before it; never rejects. What goes wrong is logged. */
+  /**
+   * Reloads, after the reloads before it.
+   *
+   * @throws {ConfigError} `ERR_CONFIG`: nothing was changed.
+   * @throws {ReloadIncompleteError} `ERR_RELOAD_INCOMPLETE`
+   */
   reload(entrypoint: Entrypoint): Promise<void> {
-    this.#busy = this.#busy.then(() => this.#reload(entrypoint));
-    return this.#busy;
+    const reloaded = this.#busy.then(() => this.#reload(entrypoint));
+    this.#busy = reloaded.catch(() => {});
+    return reloaded;
   }
 
   async #reload(entrypoint: Entrypoint): Promise<void> {
@@ -41,12 +58,14 @@ export class Reloader {
       if (!entrypoint.ready) return;
       await this.#apply(entrypoint, next);
     } catch (thrown) {
-      const error = toError(thrown);
-      const problems = error instanceof ConfigError ? error.problems : undefined;
-      if (problems === undefined) log.error({ err: error }, 'the reload failed');
-      else log.error({ problems }, `the config was not reloaded:\n${renderProblems(problems)}`);
+      if (thrown instanceof ConfigError) {
+        const { problems } = thrown;
+        log.error({ problems }, `the config was not reloaded:\n${renderProblems(problems)}`);
+      }
+      throw thrown;
+    } finally {
+      log.info('reload ended');
     }
-    log.info('reload ended');
   }
 
   async #apply(entrypoint: Entrypoint, next: Config): Promise<void> {
@@ -80,6 +99,7 @@ export class Reloader {
     this.#config = { ...this.#config, services };
     this.#instances.clear();
     for (const { name } of flatten(services)) this.#instances.set(name, instances.get(name) as Service);
+    if (missing.size > 0) throw new ReloadIncompleteError([...missing]);
   }
 
   /** The level of the log changes at once; what else has changed stays as it is, until a restart. */

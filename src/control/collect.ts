@@ -16,13 +16,14 @@ type Reason = Fault | 'threw';
 /** Collects the metrics of the main thread. Watches the event loop and the heap until it is closed. */
 export class Collector {
   readonly #host: Host;
-  readonly #loop = new LoopMetrics();
+  readonly #loop: LoopMetrics;
   readonly #supervision: SupervisionMetrics;
   /** What was dropped so far, by service and reason. */
   readonly #faults = new Map<string, { readonly service: string; readonly reason: Reason; count: number }>();
 
   constructor(host: Host) {
     this.#host = host;
+    this.#loop = new LoopMetrics(host.clock);
     this.#supervision = SupervisionMetrics.of(host.control);
   }
 

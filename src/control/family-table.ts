@@ -2,7 +2,7 @@ import type { HistogramSample, Labels, Metric, Sample } from '../metrics.ts';
 import type { Family } from './collected.ts';
 
 /** How many samples one service may have of one family. */
-export const MAX_SAMPLES = 1_000;
+const MAX_SAMPLES = 1_000;
 /** How many families there may be before a service adds one. */
 const MAX_FAMILIES = 1_000;
 /** How long a label's value may be. */
@@ -134,10 +134,10 @@ function groupOf(
   bounds: readonly number[] | undefined,
   service: string,
 ): Group | undefined {
-  const hasRoom = (group: Group) => fits(group, labels, bounds, service);
+  const fitting = (group: Group) => fits(group, labels, bounds, service);
   // The next sample is most often like the last one.
-  if (entry.last !== undefined && hasRoom(entry.last)) return entry.last;
-  let group = entry.groups.find(hasRoom);
+  if (entry.last !== undefined && fitting(entry.last)) return entry.last;
+  let group = entry.groups.find(fitting);
   if (group === undefined) {
     const labelNames = service === '' ? [] : ['service'];
     for (const name in labels) {

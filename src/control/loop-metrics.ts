@@ -6,6 +6,7 @@ import {
   performance,
 } from 'node:perf_hooks';
 import { getHeapStatistics } from 'node:v8';
+import type { Clock } from '../clock.ts';
 import { counter, gauge, Histogram, histogram, type Metric } from '../metrics.ts';
 
 /** How often the delay of the event loop is measured, in ms. */
@@ -20,25 +21,62 @@ const gcKinds: Readonly<Record<number, string>> = {
 
 const GC_BOUNDS: readonly number[] = [0.001, 0.01, 0.1, 1, 2, 5];
 
+/** From one look at the event loop's delay to the next, at least: see `RecentDelay`. */
+const WINDOW_MS = 15_000;
+
+/**
+ * The delay of the event loop over the last 15 to 30 s, or since the last time it was asked for, when that is longer.
+ * Two measurements overlap, so that those who ask take nothing from one another.
+ */
+class RecentDelay {
+  readonly #clock: Clock;
+  #older = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
+  #newer = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
+  /** When the newer one began. */
+  #since: number;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#since = clock.now();
+    this.#older.enable();
+    this.#newer.enable();
+  }
+
+  get histogram() {
+    const now = this.#clock.now();
+    if (now - this.#since >= WINDOW_MS) {
+      [this.#older, this.#newer] = [this.#newer, this.#older];
+      this.#newer.reset();
+      this.#since = now;
+    }
+    return this.#older;
+  }
+
+  close(): void {
+    this.#older.disable();
+    this.#newer.disable();
+  }
+}
+
 /** Watches the event loop and the heap of the thread that it is made in, until it is closed. */
 export class LoopMetrics {
-  readonly #delay = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
+  readonly #delay: RecentDelay;
   readonly #collections = new Map<string, Histogram>();
   readonly #observer = new PerformanceObserver((list) => this.#observe(list.getEntries()));
 
-  constructor() {
-    this.#delay.enable();
+  constructor(clock: Clock) {
+    this.#delay = new RecentDelay(clock);
     this.#observer.observe({ entryTypes: ['gc'] });
   }
 
-  /** Names and meaning are those of prom-client's default metrics, where it has them; delays are since the last call. */
+  /** Names and meaning are those of prom-client's default metrics, where it has them. */
   metrics(): Metric[] {
     this.#observe(this.#observer.takeRecords());
     return [...this.#loop(), ...heapMetrics(), this.#gc()];
   }
 
   close(): void {
-    this.#delay.disable();
+    this.#delay.close();
     this.#observer.disconnect();
   }
 
@@ -52,25 +90,23 @@ export class LoopMetrics {
   }
 
   #lag(): Metric[] {
-    const delay = this.#delay;
+    const delay = this.#delay.histogram;
     if (delay.count === 0) return [];
     const lag = (name: string, what: string, nanoseconds: number) =>
       gauge(
-        `nodejs_eventloop_lag_${name}seconds`,
-        `${what} event loop delay since the last collection.`,
+        `nodejs_eventloop_lag_${name}_seconds`,
+        `${what} event loop delay of late: over 15 s at least.`,
         // What is measured is the time between two turns of a timer, its own interval included.
         Math.max(0, nanoseconds / 1e9 - RESOLUTION_MS / 1e3),
       );
-    const metrics = [
-      lag('min_', 'Least', delay.min),
-      lag('max_', 'Greatest', delay.max),
-      lag('mean_', 'Mean', delay.mean),
-      lag('p50_', '50th percentile of the', delay.percentile(50)),
-      lag('p90_', '90th percentile of the', delay.percentile(90)),
-      lag('p99_', '99th percentile of the', delay.percentile(99)),
+    return [
+      lag('min', 'Least', delay.min),
+      lag('max', 'Greatest', delay.max),
+      lag('mean', 'Mean', delay.mean),
+      lag('p50', '50th percentile of the', delay.percentile(50)),
+      lag('p90', '90th percentile of the', delay.percentile(90)),
+      lag('p99', '99th percentile of the', delay.percentile(99)),
     ];
-    delay.reset();
-    return metrics;
   }
 
   #gc(): Metric {

@@ -1,7 +1,12 @@
 import type { BosunEvent } from '../events.ts';
+import type { LogShare } from '../logging/logging.ts';
 import type { Address } from '../net/listen.ts';
+import type { HeapSnapshot, SnapshotPlan, SnapshotRefusal } from '../observe/memory/heap-snapshot.ts';
+import type { ProfileReport, Stall } from '../observe/reports.ts';
 import type { Phase, ServiceInfo } from '../supervisor/host.ts';
+import type { Collected } from './collected.ts';
 import type { HeartbeatMemory } from './heartbeat.ts';
+import type { SystemdOptions } from './systemd.ts';
 
 /** What the thread is made with. */
 export interface ThreadData {
@@ -60,28 +65,98 @@ export interface ServerOptions {
   readonly host: string;
   readonly port: number;
   readonly path: string | undefined;
+  /** `undefined`: whoever can connect may do all. */
+  readonly token: string | undefined;
+  /** Names, beyond those of the loopback and of `host`, by which it may be called. */
+  readonly hosts: readonly string[];
+  readonly maxConnections: number;
   readonly livenessLimitMs: number;
   readonly healthTimeoutMs: number;
+}
+
+export const profileFormats = ['cpuprofile', 'pprof', 'report'] as const;
+export type ProfileFormat = (typeof profileFormats)[number];
+
+/** A profile that is to be taken. */
+export interface ProfileRequest {
+  readonly seconds: number;
+  /** Samples per second. */
+  readonly hertz: number;
+  readonly format: ProfileFormat;
+}
+
+/** Somebody asked for something to be done. */
+export interface AuditEntry {
+  readonly remote: string;
+  readonly userAgent: string | undefined;
+  readonly method: string;
+  readonly path: string;
+  readonly status: number;
+  /** Why it was not done. */
+  readonly error?: string | undefined;
+  readonly durationMs?: number;
+  /** How many more were refused since the entry before. */
+  readonly unsaid?: number;
+}
+
+/** What the thread is told to look for stalls with. */
+export interface StallOptions {
+  /** By how much the loop has to be late. */
+  readonly thresholdMs: number;
+  /** The id of the last stall there was; 0: none. */
+  readonly lastId: number;
+  /** How many reports are kept. */
+  readonly keep: number;
+  /** Gives a `Glimpse` of the main thread: see `StackProbe`. */
+  readonly expression: string;
+  /** Who it is done for, as the log names it. */
+  readonly service: string;
+  readonly log: LogShare;
 }
 
 /** What the thread does for the main one. */
 export type ThreadMethods = {
   /** Opens the control plane's server; one at a time. */
-  listen(options: ServerOptions): Promise<Address>;
+  listen(options: ServerOptions, signal: AbortSignal): Promise<Address>;
   /** Closes it. */
   unlisten(argument: undefined): Promise<void>;
   status(status: DaemonStatus): void;
   event(event: PlainEvent): void;
   /** Lines of the log, as JSON. */
   lines(lines: readonly string[]): void;
+  /** Begins to speak to systemd. */
+  linkSystemd(options: SystemdOptions): void;
+  /** Tells systemd, when that has begun; resolves when all it was told before is there, too. */
+  notify(assignments: readonly string[]): Promise<void> | undefined;
+  /** Begins to look for stalls of the main loop; one at a time. */
+  watchStalls(options: StallOptions): Promise<void>;
+  /** From now on, stalls of this length count. */
+  setStallThreshold(thresholdMs: number): void;
+  /** Ends that: the last stall has been told when it resolves. */
+  unwatchStalls(argument: undefined): Promise<void>;
 };
 
 /** What the main thread does for the other. */
 export type MainMethods = {
   health(argument: undefined): Promise<HealthReport>;
+  /** The metrics of the main thread. */
+  collect(argument: undefined): Collected;
   figures(argument: undefined): LoopFigures;
   restart(service: string): Promise<void>;
   reload(argument: undefined): Promise<void>;
+  profile(request: ProfileRequest, signal: AbortSignal): Promise<Uint8Array | ProfileReport>;
+  heapPlan(argument: undefined): Promise<SnapshotPlan>;
+  heapSnapshot(argument: undefined, signal: AbortSignal): Promise<HeapSnapshot | SnapshotRefusal>;
+  /** Logs an action. */
+  audit(entry: AuditEntry): void;
+  /** Logs that somebody was not let in. */
+  refused(entry: AuditEntry): void;
+  /** What is wrong with a service that the daemon cannot do without; `undefined`: nothing. */
+  vital(argument: undefined): Promise<string | undefined>;
+  /** systemd could not be told. */
+  notifyFailed(message: string): void;
+  /** A stall is over. */
+  stalled(stall: Stall): void;
 };
 
 /** An event whose errors are `ErrorInfo`s. */

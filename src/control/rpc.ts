@@ -1,4 +1,5 @@
 import type { Transferable } from 'node:worker_threads';
+import { systemClock } from '../clock.ts';
 import { BosunError, toError } from '../errors.ts';
 
 /** What one side offers to the other: each function takes one value and a signal that aborts when nobody waits. */
@@ -96,12 +97,15 @@ export class Rpc<Remote extends Methods> {
     const timer =
       timeoutMs === undefined
         ? undefined
-        : setTimeout(() => giveUp(new NoAnswerError(`no answer within ${timeoutMs} ms`)), timeoutMs);
+        : systemClock.setTimer(
+            () => giveUp(new NoAnswerError(`no answer within ${timeoutMs} ms`)),
+            timeoutMs,
+          );
     this.#post({ kind: 'call', id, method, argument });
     try {
       return (await answer.promise) as Result<Remote[Name]>;
     } finally {
-      clearTimeout(timer);
+      timer?.cancel();
       signal?.removeEventListener('abort', onAbort);
       this.#waiting.delete(id);
     }

@@ -23,11 +23,11 @@ export class Watcher {
   /** Resolves when the thread has ended by itself. */
   readonly ended: Promise<Error>;
   readonly #worker: Worker;
-  readonly #heartbeat = new Heartbeat();
+  readonly heartbeat = new Heartbeat();
   readonly #methods: { -readonly [Name in keyof MainMethods]?: MainMethods[Name] } = {};
 
   constructor() {
-    const workerData: ThreadData = { heartbeat: this.#heartbeat.memory };
+    const workerData: ThreadData = { heartbeat: this.heartbeat.memory };
     this.#worker = new Worker(workerEntry('control/thread/main'), {
       name: 'bosun watcher',
       workerData,
@@ -54,7 +54,7 @@ export class Watcher {
   }
 
   async close(): Promise<void> {
-    this.#heartbeat[Symbol.dispose]();
+    this.heartbeat[Symbol.dispose]();
     await this.#worker.terminate();
   }
 }

@@ -2,6 +2,7 @@ import { fstatSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { isatty } from 'node:tty';
 import { pino } from 'pino';
+import { escapeControls } from './controls.ts';
 import type { LogFormat } from './options.ts';
 
 /** A line of JSON, with its newline, as it is written. */
@@ -94,10 +95,3 @@ function field(key: string, value: unknown): string {
   const bare = typeof value === 'string' && /^[^\s"'=\\\p{Cc}]+$/u.test(value);
   return `${escapeControls(key)}=${bare ? value : escapeControls(JSON.stringify(value))}`;
 }
-
-/** A line stays one line, and what is logged cannot steer a terminal. */
-const escapeControls = (text: string) =>
-  text.replace(/\p{Cc}/gu, (control) => {
-    if (control === '\n') return '\\n';
-    return `\\u${control.charCodeAt(0).toString(16).padStart(4, '0')}`;
-  });

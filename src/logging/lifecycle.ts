@@ -84,6 +84,9 @@ export function logEvent(log: Logger, event: BosunEvent): void {
     case 'entrypoint-reload-requested':
       log.info('reload requested');
       break;
+    case 'entrypoint-reloaded':
+      log.debug({ durationMs: ms(event.durationMs) }, 'reload ended');
+      break;
     case 'entrypoint-stopped':
       log.info(
         { exitCode: event.exitCode, durationMs: ms(event.durationMs) },

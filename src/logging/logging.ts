@@ -3,6 +3,7 @@ import { toError } from '../errors.ts';
 import { logFields } from './fields.ts';
 import { detectFormat, type Render, renderer } from './format.ts';
 import type { LogOptions } from './options.ts';
+import { type MidLine, midLineOf } from './output.ts';
 import { redactLine } from './redact.ts';
 import { Sink } from './sink.ts';
 
@@ -15,6 +16,8 @@ export interface Logging {
   readonly logger: Logger;
   /** How many lines have been dropped so far, for want of room or of a reader. */
   readonly dropped: number;
+  /** What another thread needs to write lines of the same log. */
+  readonly share: LogShare;
   /** Calls `listener` with every line, as JSON and without its secrets. Returns the way to end that. */
   tap(listener: (line: string) => void): () => void;
   /** Waits until all that waits is written, at most `flushTimeoutMs`. Never rejects. */
@@ -31,15 +34,25 @@ export interface LogTarget {
   /** Default: stdout. */
   readonly fd?: number;
   readonly env?: NodeJS.ProcessEnv;
+  /** Another thread whose log this one is part of. Default: none. */
+  readonly others?: MidLine;
+}
+
+/** A log as another thread can write to it: `createLogging(options, target)` there. */
+export interface LogShare {
+  readonly options: LogOptions;
+  readonly target: Required<Pick<LogTarget, 'fd' | 'others'>>;
 }
 
 /** Sets up the log. Nothing is opened before the first line. */
 export function createLogging(options: LogOptions, target: LogTarget = {}): Logging {
-  const { fd = 1, env = process.env } = target;
+  const { fd = 1, env = process.env, others } = target;
   const { bufferBytes, flushIntervalMs, flushTimeoutMs } = options;
-  const render = renderer(options.format ?? detectFormat(fd, env));
+  const format = options.format ?? detectFormat(fd, env);
+  const render = renderer(format);
   const sink = new Sink({
     fd,
+    others,
     bufferBytes,
     flushIntervalMs,
     flushTimeoutMs,
@@ -75,6 +88,10 @@ export function createLogging(options: LogOptions, target: LogTarget = {}): Logg
     logger,
     get dropped() {
       return sink.dropped;
+    },
+    get share() {
+      const level = logger.level as LogOptions['level'];
+      return { options: { ...options, format, level }, target: { fd, others: midLineOf(fd) } };
     },
     tap(listener) {
       const entry = (line: string) => listener(line);

@@ -1,7 +1,9 @@
 import { z } from 'zod';
 import { byteCount, durationMs } from '../options.ts';
+import { logLevels } from './levels.ts';
 
-export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+export { logLevels } from './levels.ts';
+
 export const logFormats = ['json', 'pretty', 'plain', 'journald'] as const;
 
 export type LogFormat = (typeof logFormats)[number];

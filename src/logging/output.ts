@@ -43,9 +43,25 @@ const outside = AsyncLocalStorage.snapshot();
 
 const outputs = new Map<number, Output>();
 
-/** The output of a descriptor, which all logs of the process that write to it share. `release` it. */
-export function acquireOutput(fd: number, source: Source): Output {
-  const output = outputs.get(fd) ?? new Output(fd, () => outputs.delete(fd));
+/** Memory that tells other threads, by a number that is not 0, that one has written a line only in part. */
+export type MidLine = SharedArrayBuffer;
+
+const midLines = new Map<number, MidLine>();
+
+/** Where this thread tells the others that it is in the middle of a line on a descriptor. */
+export function midLineOf(fd: number): MidLine {
+  const known = midLines.get(fd) ?? new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);
+  midLines.set(fd, known);
+  return known;
+}
+
+/**
+ * The output of a descriptor, which all logs of the thread that write to it share. `release` it.
+ *
+ * @param others Another thread that writes to the same descriptor: no line begins in the middle of one of its.
+ */
+export function acquireOutput(fd: number, source: Source, others?: MidLine): Output {
+  const output = outputs.get(fd) ?? new Output(fd, others, () => outputs.delete(fd));
   outputs.set(fd, output);
   output.sources.add(source);
   return output;
@@ -58,6 +74,8 @@ export function acquireOutput(fd: number, source: Source): Output {
 class Output {
   readonly sources = new Set<Source>();
   readonly #descriptor: Descriptor;
+  readonly #midLine: Int32Array;
+  readonly #others: Int32Array | undefined;
   readonly #onReleased: () => void;
   readonly #onExit = () => this.#exit();
   /** What is written before the sources are asked: begun, or urgent. */
@@ -73,8 +91,10 @@ class Output {
   #stalled = false;
   #broken = false;
 
-  constructor(fd: number, onReleased: () => void) {
+  constructor(fd: number, others: MidLine | undefined, onReleased: () => void) {
     this.#descriptor = openDescriptor(fd);
+    this.#midLine = new Int32Array(midLineOf(fd));
+    this.#others = others && new Int32Array(others);
     this.#onReleased = onReleased;
     process.on('exit', this.#onExit);
   }
@@ -143,7 +163,8 @@ class Output {
 
   #pump(): void {
     if (this.#writing || this.#inPool !== undefined || this.#broken) return;
-    if (this.#descriptor.nonBlocking) this.#writeHere();
+    if (this.#mustWait()) this.#tryLater();
+    else if (this.#descriptor.nonBlocking) this.#writeHere();
     else this.#writeInPool();
   }
 
@@ -158,6 +179,15 @@ class Output {
     this.#writing = false;
     if (wrote) this.#continueNextTurn();
     else if (this.#first.length > 0) this.#tryLater();
+  }
+
+  /** Whether another thread is in the middle of a line, and this one is not. */
+  #mustWait(): boolean {
+    return (
+      this.#others !== undefined &&
+      Atomics.load(this.#others, 0) !== 0 &&
+      Atomics.load(this.#midLine, 0) === 0
+    );
   }
 
   /** What is logged in the rest of this turn is written together. */
@@ -212,6 +242,7 @@ class Output {
     this.#retryMs = 1;
     this.#stalled = false;
     batch.written += bytes;
+    Atomics.store(this.#midLine, 0, batch.written === batch.buffer.length ? 0 : 1);
     if (batch.written === batch.buffer.length) {
       this.#first.splice(this.#first.indexOf(batch), 1);
       if (this.sources.has(batch.source)) batch.source.written(batch);
@@ -226,13 +257,14 @@ class Output {
   }
 
   #lose(batch: Batch): void {
+    if (batch.written > 0) Atomics.store(this.#midLine, 0, 0);
     this.#first.splice(this.#first.indexOf(batch), 1);
     batch.source.lost(batch, unwrittenLines(batch));
   }
 
   /** Writes until `done`, for `limitMs` at most; not at all where a write might block. */
   #flushSync(done: () => boolean, limitMs = this.#stalled ? 0 : SYNC_LIMIT_MS): void {
-    if (this.#writing || this.#broken || !this.#descriptor.writableNow()) return;
+    if (this.#writing || this.#broken || this.#mustWait() || !this.#descriptor.writableNow()) return;
     const end = performance.now() + limitMs;
     this.#writing = true;
     for (let batch = this.#next(); batch !== undefined && !done(); batch = this.#next()) {

@@ -1,10 +1,11 @@
 import { systemClock, type Timer } from '../clock.ts';
 import { sayOnStderr } from './descriptor.ts';
-import { acquireOutput, type Batch, type Output, type Source } from './output.ts';
+import { acquireOutput, type Batch, type MidLine, type Output, type Source } from './output.ts';
 
 /** What a sink is told. */
 export interface SinkOptions {
   readonly fd: number;
+  readonly others: MidLine | undefined;
   readonly bufferBytes: number;
   readonly flushIntervalMs: number;
   readonly flushTimeoutMs: number;
@@ -54,7 +55,7 @@ export class Sink implements Source {
       return;
     }
     const bytes = Buffer.byteLength(line);
-    this.#output ??= acquireOutput(this.#options.fd, this);
+    this.#output ??= acquireOutput(this.#options.fd, this, this.#options.others);
     const output = this.#output;
     if (line.startsWith(FATAL)) this.#writeFatal(output, line, bytes);
     else if (this.#isFull(bytes)) this.#drop(1);

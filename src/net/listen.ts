@@ -2,8 +2,7 @@ import { lookup } from 'node:dns/promises';
 import { lstat, stat, unlink } from 'node:fs/promises';
 import { connect, isIP, isIPv6, type Server } from 'node:net';
 import { dirname } from 'node:path';
-import { z } from 'zod';
-import { OptionsError, toError } from '../errors.ts';
+import { toError } from '../errors.ts';
 import { ListenError } from './errors.ts';
 
 /** Where something listens: a host and port, or the path of a Unix socket. */
@@ -17,31 +16,6 @@ export interface ListenOptions {
   /** 0 takes any free port. */
   readonly port?: number | undefined;
   readonly path?: string | undefined;
-}
-
-/** A port to listen on: an integer from 0, which takes any free port, to 65535. */
-export const portNumber = () => z.int().min(0).max(65_535);
-
-/**
- * A server listens on a host and port or on a Unix socket, never both. A host and port that are the `defaults`
- * do not count, so that parsed options can be parsed again.
- *
- * @throws {OptionsError} `ERR_OPTIONS`
- */
-export function refusePathWithPort(
-  owner: string,
-  options: ListenOptions,
-  defaults: ListenOptions = {},
-): void {
-  if (options.path === undefined) return;
-  const problems = (['host', 'port'] as const)
-    .filter((option) => options[option] !== undefined && options[option] !== defaults[option])
-    .map((option) => ({
-      path: [option],
-      rule: 'cannot be combined with "path": a Unix socket has none',
-      received: options[option],
-    }));
-  if (problems.length > 0) throw new OptionsError(owner, problems);
 }
 
 /**
@@ -162,7 +136,7 @@ function untilAborted<Value>(promise: Promise<Value>, signal: AbortSignal): Prom
 }
 
 /** Removes the socket of a daemon that is gone. @throws {ListenError} `ERR_LISTEN` when there is none such. */
-async function removeStale(path: string, cause: Error): Promise<void> {
+export async function removeStale(path: string, cause: Error): Promise<void> {
   const present = await lstat(path).catch(() => undefined);
   if (present !== undefined && !present.isSocket()) {
     throw new ListenError(path, 'path-taken', `${path} exists and is not a socket`, { cause });

@@ -8,7 +8,8 @@ import { limitMs } from '../options.ts';
 import { type Scope, Service, type StopReason } from '../service.ts';
 import { atMostEvery } from './at-most-every.ts';
 import { Connections, peerOf, pollPhase } from './connections.ts';
-import { type Address, formatAddress, listen, portNumber, refusePathWithPort } from './listen.ts';
+import { type Address, formatAddress, listen } from './listen.ts';
+import { portNumber, refusePathWithPort } from './listen-options.ts';
 import { loadTls, tlsSchema } from './tls.ts';
 import { watch } from './watch.ts';
 

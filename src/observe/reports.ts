@@ -31,6 +31,8 @@ export interface MemoryRow {
   readonly objectsDiff: number;
   readonly bytes: number;
   readonly bytesDiff: number;
+  /** Of `bytes`, what is outside the heap: an estimate from the number of buffers. Absent: none. */
+  readonly externalBytes?: number;
   /** The call site, the innermost frame first; one frame, unless grouped by stack. */
   readonly stack: readonly Frame[];
 }

@@ -2,7 +2,8 @@
 import { z } from 'zod';
 import { logLevels } from '../logging/options.ts';
 import { counter, gauge, type Metric } from '../metrics.ts';
-import { type Address, formatAddress, portNumber, refusePathWithPort } from '../net/listen.ts';
+import { type Address, formatAddress } from '../net/listen.ts';
+import { portNumber, refusePathWithPort } from '../net/listen-options.ts';
 import { loadTls, tlsSchema } from '../net/tls.ts';
 import { byteCount, limitMs } from '../options.ts';
 import { type Scope, Service, type StopReason } from '../service.ts';

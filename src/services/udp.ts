@@ -5,7 +5,8 @@ import { BosunError, ServiceStopped, toError } from '../errors.ts';
 import { counter, gauge, type Metric } from '../metrics.ts';
 import { atMostEvery } from '../net/at-most-every.ts';
 import { pollPhase } from '../net/connections.ts';
-import { formatAddress, listenError, portNumber } from '../net/listen.ts';
+import { formatAddress, listenError } from '../net/listen.ts';
+import { portNumber } from '../net/listen-options.ts';
 import { byteCount } from '../options.ts';
 import { type Scope, Service, type StopReason } from '../service.ts';
 

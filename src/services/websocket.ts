@@ -6,7 +6,7 @@ import { WebSocketServer } from 'ws';
 import { z } from 'zod';
 import { OptionsError } from '../errors.ts';
 import { counter, gauge, type Metric } from '../metrics.ts';
-import { portNumber } from '../net/listen.ts';
+import { portNumber } from '../net/listen-options.ts';
 import { byteCount, durationMs } from '../options.ts';
 import { type Scope, Service, type StopReason, service } from '../service.ts';
 import { refuse } from './http/answers.ts';

@@ -1,6 +1,7 @@
 import type { Clock } from '../clock.ts';
 import type { ContextStore } from '../context.ts';
 import type { BosunEvent, EntrypointEvent, ObservationEvent, ServiceEvent } from '../events.ts';
+import type { LogShare } from '../logging/logging.ts';
 import type { Logger, Service, ServiceState } from '../service.ts';
 import type { WorkerPool } from '../workers/pool.ts';
 
@@ -30,6 +31,8 @@ export interface Control {
   readonly phase: Phase;
   /** Lines of the log that were dropped so far. */
   readonly logDropped: number;
+  /** What another thread needs to write lines of the log itself. */
+  readonly logShare: LogShare;
   /** As `Entrypoint.services`. */
   services(): ServiceInfo[];
   /** As `Entrypoint.restart`; in a context of its own, whoever asks. */

@@ -28,6 +28,29 @@ const currentRun = new AsyncLocalStorage<Run>();
 /** The run whose code is executing, for the attribution of stray errors. @internal */
 export const runOf = (): Run | undefined => currentRun.getStore();
 
+/** Runs that have started and not ended yet. */
+const liveRuns = new Set<Run>();
+let followFrame: ((run: Run) => void) | undefined;
+
+/**
+ * Calls `follow` inside each asynchronous frame in which a run's code begins: those there are at once, and each
+ * that comes. What the frame's map holds, whatever starts from there has too. Follows one at a time; returns
+ * the way to end that.
+ * @internal
+ */
+export function followFrames(follow: (run: Run) => void): () => void {
+  followFrame = follow;
+  visitFrames(follow);
+  return () => {
+    if (followFrame === follow) followFrame = undefined;
+  };
+}
+
+/** Calls `visit` inside each frame in which a live run's code began. @internal */
+export function visitFrames(visit: (run: Run) => void): void {
+  for (const run of liveRuns) run.visitFrames(visit);
+}
+
 const runsByScope = new WeakMap<Scope, Run>();
 
 /** The host behind a scope, for supervisors. @internal */
@@ -46,6 +69,8 @@ export class Run {
   readonly #end: (end: RunEnd) => void;
   readonly #abort = new AbortController();
   readonly #tasks = new Map<Promise<void>, string>();
+  /** Ways into the frames of `start` and of the tasks under way. */
+  readonly #frames = new Set<ReturnType<typeof AsyncLocalStorage.snapshot>>();
   readonly #keysWaitedFor = new Map<symbol, string>();
   readonly #cleanUps: (() => unknown)[] = [];
   /** The service's method that is under way, for the report of what held it. */
@@ -85,7 +110,11 @@ export class Run {
       overdue.reject(timeout);
     }, startTimeoutMs);
     this.#calling = 'start()';
-    const started = currentRun.run(this, async () => this.service.start(scope));
+    liveRuns.add(this);
+    const started = this.#enter(async () => {
+      this.#frames.add(AsyncLocalStorage.snapshot());
+      return this.service.start(scope);
+    });
     try {
       await orAborted(Promise.race([started, this.#failedEarly(started), overdue.promise]), signal);
       this.#calling = undefined;
@@ -129,6 +158,18 @@ export class Run {
     }
   }
 
+  visitFrames(visit: (run: Run) => void): void {
+    for (const frame of this.#frames) frame(() => visit(this));
+  }
+
+  /** Runs the service's code, in a frame of its own. */
+  #enter<Result>(code: () => Result): Result {
+    return currentRun.run(this, () => {
+      followFrame?.(this);
+      return code();
+    });
+  }
+
   async #failedEarly(started: Promise<void>): Promise<void> {
     const end = await this.ended;
     if (end.kind === 'failed') throw end.error;
@@ -167,12 +208,11 @@ export class Run {
     const forceNow = (reason: string) => {
       why = reason;
       heldBy = this.#heldBy();
-      currentRun.run(this, () => forced.abort(new ServiceStopped(name, why)));
+      this.#enter(() => forced.abort(new ServiceStopped(name, why)));
     };
     // In its context, as the listeners are the service's code.
-    currentRun.run(this, () => this.#abort.abort(new ServiceStopped(name, kind)));
-    const all = currentRun
-      .run(this, async () => end({ kind, error, signal: forced.signal }))
+    this.#enter(() => this.#abort.abort(new ServiceStopped(name, kind)));
+    const all = this.#enter(async () => end({ kind, error, signal: forced.signal }))
       .catch(onError)
       .then(async () => {
         this.#calling = undefined;
@@ -202,6 +242,7 @@ export class Run {
         errors.push(new StopForcedError(name, why, clock.now() - begun, heldBy, !done));
       }
     }
+    liveRuns.delete(this);
     this.#report(errors);
     return [...below, ...errors];
   }
@@ -221,7 +262,7 @@ export class Run {
     for (let cleanUp = this.#cleanUps.pop(); cleanUp !== undefined; cleanUp = this.#cleanUps.pop()) {
       this.#calling ??= 'a clean-up';
       try {
-        await currentRun.run(this, cleanUp);
+        await this.#enter(cleanUp);
       } catch (thrown) {
         onError(thrown);
       }
@@ -273,10 +314,14 @@ export class Run {
   #spawn(name: string, work: (signal: AbortSignal) => unknown): void {
     const { signal } = this.#abort;
     if (signal.aborted) return;
-    const task: Promise<void> = currentRun
-      .run(this, async () => void (await work(signal)))
+    const frame = this.#enter(() => AsyncLocalStorage.snapshot());
+    const task: Promise<void> = frame(async () => void (await work(signal)))
       .catch((error) => this.fail(error, `task "${name}"`))
-      .finally(() => this.#tasks.delete(task));
+      .finally(() => {
+        this.#tasks.delete(task);
+        this.#frames.delete(frame);
+      });
+    this.#frames.add(frame);
     this.#tasks.set(task, name);
   }
 

@@ -261,6 +261,23 @@ describe('a reader that does not read', () => {
   });
 });
 
+test('what shares the log from another thread begins no line in the middle of one', async () => {
+  using pipe = fifo();
+  const logging = open(pipe.fd);
+  // More than the pipe holds.
+  logging.logger.info('x'.repeat(100_000));
+  const begin = pipe.read();
+  expect(begin).not.toContain('\n');
+  const fd = openSync(`/proc/self/fd/${pipe.fd}`, 'w');
+  const { options, target } = logging.share;
+  const other = createLogging(options, { ...target, fd });
+  other.logger.info('between');
+  const rest = await pipe.readUntil((text) => text.includes('between'));
+  expect(parsed(begin + rest).map(({ msg }) => (msg as string).length)).toEqual([100_000, 'between'.length]);
+  await Promise.all([logging.close(), other.close()]);
+  closeSync(fd);
+});
+
 describe('fatal', () => {
   test('is written when the call returns, after the lines before it', async () => {
     using pipe = fifo();

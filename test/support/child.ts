@@ -46,17 +46,32 @@ export class Child implements AsyncDisposable {
 
   /** Resolves when a line of its output contains `text`; rejects when it ends without. */
   async line(text: string): Promise<void> {
-    await new Promise<void>((resolve, reject) => {
+    await this.#find(text, () => (this.#stdout.includes(text) ? text : undefined));
+  }
+
+  /** Resolves with what its output has that fits; rejects when it ends without. */
+  match(pattern: RegExp): Promise<string> {
+    return this.#find(String(pattern), () => pattern.exec(this.#stdout)?.[0]);
+  }
+
+  #find(what: string, look: () => string | undefined): Promise<string> {
+    return new Promise((resolve, reject) => {
       const watch = () => {
-        if (this.#stdout.includes(text)) resolve();
+        const found = look();
+        if (found !== undefined) resolve(found);
         else if (this.#process.exitCode !== null || this.#process.signalCode !== null) {
-          reject(new Error(`ended without "${text}": ${this.#stdout}${this.#stderr}`));
+          reject(new Error(`ended without "${what}": ${this.#stdout}${this.#stderr}`));
         } else return;
         this.#watchers.delete(watch);
       };
       this.#watchers.add(watch);
       watch();
     });
+  }
+
+  /** What it has written to stdout so far. */
+  get output(): string {
+    return this.#stdout;
   }
 
   kill(signal: NodeJS.Signals): void {

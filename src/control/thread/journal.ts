@@ -1,8 +1,10 @@
+import { basename } from 'node:path';
 import type { LeakSuspicion, MemoryReport, ProfileReport, Stall } from '../../observe/reports.ts';
 import type { DaemonStatus, PlainEvent } from '../protocol.ts';
 
 const MAX_LINES = 1_000;
 const MAX_EVENTS = 200;
+const MAX_SNAPSHOTS = 100;
 
 /** What readers of the stream are told. */
 export interface JournalEntry {
@@ -14,9 +16,12 @@ export interface JournalEntry {
 /** What the thread knows of the daemon: its state, and the last of what happened. */
 export class Journal {
   status: DaemonStatus = { phase: 'starting', services: [] };
+  /** Whether all services have started, once. */
+  started = false;
   memory: MemoryReport | undefined;
   leak: LeakSuspicion | undefined;
   profile: ProfileReport | undefined;
+  readonly #snapshots = new Map<string, string>();
   readonly #lines: string[] = [];
   readonly #events: PlainEvent[] = [];
   readonly #stalls = new Map<number, Stall>();
@@ -39,6 +44,11 @@ export class Journal {
     return this.#events;
   }
 
+  /** The paths of the heap snapshots that were taken, by the files' names. */
+  get snapshots(): ReadonlyMap<string, string> {
+    return this.#snapshots;
+  }
+
   /** The oldest first. */
   get stalls(): readonly Stall[] {
     return [...this.#stalls.values()];
@@ -46,6 +56,7 @@ export class Journal {
 
   setStatus(status: DaemonStatus): void {
     this.status = status;
+    this.started ||= status.phase === 'ready';
   }
 
   addEvent(event: PlainEvent): void {
@@ -64,6 +75,8 @@ export class Journal {
         this.#tell('profile', { at: this.profile.at });
         break;
       case 'heap-snapshot-taken':
+        this.#snapshots.set(basename(event.path as string), event.path as string);
+        limit(this.#snapshots, MAX_SNAPSHOTS);
         this.#tell('snapshot', event);
         break;
       // The thread has seen it itself.
@@ -82,13 +95,10 @@ export class Journal {
     }
   }
 
-  /** Adds a stall, or says more of one that is known; at most `limit` are kept. */
-  setStall(stall: Stall, limit: number): void {
+  /** Adds a stall, or says more of one that is known; at most `count` are kept. */
+  setStall(stall: Stall, count: number): void {
     this.#stalls.set(stall.id, stall);
-    for (const id of this.#stalls.keys()) {
-      if (this.#stalls.size <= limit) break;
-      this.#stalls.delete(id);
-    }
+    limit(this.#stalls, count);
     this.#tell('stall', stall);
   }
 
@@ -102,4 +112,12 @@ export class Journal {
 function keep<Item>(items: Item[], item: Item, limit: number): void {
   items.push(item);
   if (items.length > limit) items.shift();
+}
+
+/** Removes the oldest entries that are too many. */
+function limit<Key>(entries: Map<Key, unknown>, count: number): void {
+  for (const key of entries.keys()) {
+    if (entries.size <= count) break;
+    entries.delete(key);
+  }
 }

@@ -5,16 +5,22 @@ import type { MainMethods, ThreadData, ThreadMethods } from '../protocol.ts';
 import { Rpc } from '../rpc.ts';
 import { Journal } from './journal.ts';
 import type { ControlServer } from './server.ts';
+import type { StallReporter } from './stall-reporter.ts';
+import type { SystemdNotifier } from './systemd.ts';
 
-const { heartbeat } = workerData as ThreadData;
+const { heartbeat: memory } = workerData as ThreadData;
+const heartbeat = new HeartbeatReader(memory);
 const journal = new Journal();
 let server: ControlServer | undefined;
+let systemd: Promise<SystemdNotifier> | undefined;
+let stalls: StallReporter | undefined;
 
 const methods: ThreadMethods = {
-  async listen(options) {
+  async listen(options, signal) {
     const { ControlServer } = await import('./server.ts');
-    server = new ControlServer({ options, journal, main, heartbeat: new HeartbeatReader(heartbeat) });
-    return await server.listen();
+    signal.throwIfAborted();
+    server = new ControlServer({ options, journal, main, heartbeat });
+    return await server.listen(signal);
   },
   async unlisten() {
     await server?.close();
@@ -23,6 +29,23 @@ const methods: ThreadMethods = {
   status: (status) => journal.setStatus(status),
   event: (event) => journal.addEvent(event),
   lines: (lines) => journal.addLines(lines),
+  linkSystemd(options) {
+    systemd = import('./systemd.ts').then(
+      ({ SystemdNotifier }) => new SystemdNotifier(options, main, heartbeat),
+    );
+  },
+  notify: (assignments) => systemd?.then((notifier) => notifier.notify(assignments)),
+  async watchStalls(options) {
+    const { StallReporter } = await import('./stall-reporter.ts');
+    stalls = new StallReporter(memory, options, journal, main);
+  },
+  setStallThreshold(thresholdMs) {
+    stalls?.watch.setThreshold(thresholdMs);
+  },
+  async unwatchStalls() {
+    await stalls?.close();
+    stalls = undefined;
+  },
 };
 
 const main = new Rpc<MainMethods>(parentPort as MessagePort, methods);

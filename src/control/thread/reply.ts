@@ -13,17 +13,24 @@ export interface Reply {
 export class Refusal extends BosunError {
   readonly status: number;
   readonly code: string;
+  readonly headers: Readonly<Record<string, string>>;
 
-  constructor(status: number, code: string, message: string) {
+  constructor(status: number, code: string, message: string, headers: Refusal['headers'] = {}) {
     super(message);
     this.status = status;
     this.code = code;
+    this.headers = headers;
   }
 }
 
-/** Nothing that is answered may be kept by a cache, shown in a frame, or taken for another type. */
+/**
+ * Nothing that is answered may be kept by a cache, shown in a frame, embedded by another site, or taken for another
+ * type; and unless a page says otherwise, it may load nothing.
+ */
 const always = {
   'cache-control': 'no-store',
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+  'cross-origin-resource-policy': 'same-origin',
   'x-content-type-options': 'nosniff',
   'x-frame-options': 'DENY',
   'referrer-policy': 'no-referrer',
@@ -35,7 +42,8 @@ export function sendReply(response: ServerResponse, { status = 200, headers = {}
     response.writeHead(status, { ...always, ...headers });
     body.once('error', () => response.destroy());
     response.once('close', () => body.destroy());
-    body.pipe(response);
+    if (response.req.method === 'HEAD') response.end();
+    else body.pipe(response);
     return;
   }
   const bytes = Buffer.from(plain ? body : `${JSON.stringify(body)}\n`);

@@ -1,7 +1,19 @@
 import type { IncomingMessage } from 'node:http';
 import { dashboardFile } from './dashboard.ts';
+import { logs } from './logs.ts';
+import { metrics } from './metrics.ts';
+import {
+  heapPlan,
+  heapSnapshot,
+  lastProfile,
+  memory,
+  reload,
+  restart,
+  takeHeapSnapshot,
+  takeProfile,
+} from './operations.ts';
 import { livez, readyz, startupz } from './probes.ts';
-import { Refusal, type Reply } from './reply.ts';
+import type { Reply } from './reply.ts';
 import type { ControlPlane } from './server.ts';
 import { statusOf } from './status.ts';
 
@@ -11,6 +23,8 @@ export interface Ask {
   readonly url: URL;
   /** What stands in the place of `*`. */
   readonly parameter: string;
+  /** Whether the client may be told all: it has the token, or none is needed. */
+  readonly trusted: boolean;
   /** Aborts when the client goes. */
   readonly signal: AbortSignal;
 }
@@ -36,20 +50,17 @@ export const routes: readonly Route[] = [
   route('GET', '/livez', livez),
   route('GET', '/readyz', readyz),
   route('GET', '/startupz', startupz),
+  route('GET', '/metrics', metrics),
+  route('GET', '/api/stalls', ({ journal }) => ({ body: journal.stalls.toReversed() })),
   route('GET', '/api/status', async (plane) => ({ body: await statusOf(plane) })),
   route('GET', '/api/stream', ({ streams }, { signal }) => streams.open(signal)),
   route('POST', '/api/services/*/restart', restart),
-  route('POST', '/api/reload', async ({ main }) => {
-    await main.call('reload', undefined);
-    return { status: 202, body: {} };
-  }),
+  route('POST', '/api/reload', reload),
+  route('GET', '/api/logs', logs),
+  route('GET', '/api/memory', memory),
+  route('GET', '/api/profile', lastProfile),
+  route('POST', '/api/profile', takeProfile),
+  route('GET', '/api/heap-snapshot', heapPlan),
+  route('POST', '/api/heap-snapshot', takeHeapSnapshot),
+  route('GET', '/api/heap-snapshot/*', heapSnapshot),
 ];
-
-async function restart({ main, journal }: ControlPlane, { parameter, signal }: Ask): Promise<Reply> {
-  if (!journal.status.services.some(({ name }) => name === parameter)) {
-    throw new Refusal(404, 'ERR_UNKNOWN_SERVICE', `there is no service "${parameter}"`);
-  }
-  const begun = performance.now();
-  await main.call('restart', parameter, { signal });
-  return { body: { name: parameter, durationMs: Math.round(performance.now() - begun) } };
-}

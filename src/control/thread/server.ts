@@ -1,15 +1,23 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import { toError } from '../../errors.ts';
 import { type Address, listen } from '../../net/listen.ts';
+import { listenPrivately, type PrivateSocket } from '../../net/private-socket.ts';
 import type { HeartbeatReader } from '../heartbeat.ts';
 import type { MainMethods, ServerOptions } from '../protocol.ts';
 import type { Rpc } from '../rpc.ts';
+import { Audit } from './audit.ts';
+import { Guard } from './guard.ts';
 import type { Journal } from './journal.ts';
 import { Refusal, type Reply, sendReply } from './reply.ts';
 import { type Route, routes } from './routes.ts';
 import { Samples } from './samples.ts';
 import { statusOf } from './status.ts';
 import { Streams } from './stream.ts';
+import { type Target, targetOf } from './target.ts';
+
+// An import of its names loads all of them, with a fetch client for WebSocket and others: 9 MiB more.
+const { createServer } = process.getBuiltinModule('node:http');
 
 /** What the server is made with. */
 export interface ServerParts {
@@ -25,65 +33,155 @@ export interface ControlPlane extends ServerParts {
   readonly streams: Streams;
 }
 
-/** Time in which a client has to send a request: they are all small. */
-const REQUEST_TIMEOUT_MS = 10_000;
+/** Requests are small: who needs longer to send one is given up. */
+const limits = {
+  headersTimeout: 5_000,
+  requestTimeout: 10_000,
+  connectionsCheckingInterval: 1_000,
+  maxHeaderSize: 16_384,
+};
+const MAX_BODY_BYTES = 16_384;
 
 /** The control plane's HTTP server, off the main thread. */
 export class ControlServer {
   readonly #plane: ControlPlane;
   readonly #server: Server;
-  readonly #routes: readonly Route[];
+  readonly #guard: Guard;
+  readonly #audit: Audit;
+  /** How many requests of each connection are being answered; the oldest connection first. */
+  readonly #connections = new Map<Socket, number>();
+  #socket: PrivateSocket | undefined;
 
   constructor(parts: ServerParts) {
     const { main, heartbeat, options } = parts;
     const samples = new Samples(main, heartbeat, options.healthTimeoutMs);
     const streams = new Streams(parts.journal, () => statusOf({ ...parts, samples }));
     this.#plane = { ...parts, samples, streams };
-    this.#routes = routes;
-    this.#server = createServer(
-      { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS, maxHeaderSize: 16_384 },
-      (request, response) => void this.#handle(request, response),
-    );
+    this.#guard = new Guard(options);
+    this.#audit = new Audit(main);
+    this.#server = createServer(limits, (request, response) => void this.#handle(request, response));
+    // Bounded by their size; Node would leave out those that are too many, and one may be the Origin.
+    this.#server.maxHeadersCount = 0;
+    this.#server.on('connection', (socket) => this.#connected(socket));
   }
 
-  async listen(): Promise<Address> {
+  /** @throws {ListenError} `ERR_LISTEN` @throws the signal's reason; then nothing is left. */
+  async listen(signal: AbortSignal): Promise<Address> {
     const { host, port, path } = this.#plane.options;
-    const target = path === undefined ? { host, port } : { path };
-    return await listen(this.#server, target, new AbortController().signal);
+    if (path === undefined) return await listen(this.#server, { host, port }, signal);
+    this.#socket = await listenPrivately(this.#server, path, signal);
+    return { path };
   }
 
   async close(): Promise<void> {
     const closed = new Promise((resolve) => this.#server.close(resolve));
     this.#server.closeAllConnections();
     await closed;
+    await this.#socket?.remove();
+  }
+
+  /**
+   * Whoever comes gets a connection, so that a probe gets one: of too many, the one that has been idle for longest
+   * goes, or, if all are in use, the oldest.
+   */
+  #connected(socket: Socket): void {
+    if (this.#connections.size >= this.#plane.options.maxConnections) {
+      const all = [...this.#connections];
+      const [victim] = all.find(([, requests]) => requests === 0) ?? (all[0] as (typeof all)[0]);
+      this.#connections.delete(victim);
+      victim.destroy();
+    }
+    this.#connections.set(socket, 0);
+    socket.once('close', () => this.#connections.delete(socket));
   }
 
   async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { socket } = request;
+    this.#count(socket, 1);
+    const gone = new AbortController();
+    response.once('close', () => {
+      this.#count(socket, -1);
+      gone.abort(new Error('the client has gone'));
+    });
     try {
-      sendReply(response, await this.#answer(request));
+      sendReply(response, await this.#answer(request, gone.signal));
     } catch (thrown) {
-      const { status, code, message } =
+      const refusal =
         thrown instanceof Refusal ? thrown : new Refusal(500, 'ERR_CONTROL', toError(thrown).message);
-      sendReply(response, { status, body: { error: code, message } });
+      const { status, code, message, headers } = refusal;
+      if (response.headersSent) response.destroy();
+      else sendReply(response, { status, headers, body: { error: code, message } });
     }
   }
 
-  async #answer(request: IncomingMessage): Promise<Reply> {
-    const url = new URL(request.url ?? '/', 'http://control.invalid');
-    const path = url.pathname.split('/').slice(1).map(decodeURIComponent);
-    const found = this.#routes.filter((route) => matches(route.path, path));
-    const method = request.method === 'HEAD' ? 'GET' : request.method;
-    const route = found.find((candidate) => candidate.method === method);
-    if (route === undefined) {
-      if (found.length === 0) throw new Refusal(404, 'ERR_NOT_FOUND', `there is no ${url.pathname}`);
-      throw new Refusal(405, 'ERR_METHOD', `${request.method} is not offered here`);
-    }
-    const gone = new AbortController();
-    request.once('close', () => gone.abort(new Error('the client has gone')));
-    const parameter = path[route.path.indexOf('*')];
-    return await route.handle(this.#plane, { request, url, parameter: parameter ?? '', signal: gone.signal });
+  /** A connection that is used again becomes the youngest. */
+  #count(socket: Socket, change: 1 | -1): void {
+    const requests = this.#connections.get(socket);
+    if (requests === undefined) return;
+    this.#connections.delete(socket);
+    this.#connections.set(socket, requests + change);
   }
+
+  async #answer(request: IncomingMessage, signal: AbortSignal): Promise<Reply> {
+    const { target, trusted } = await this.#admit(request, signal);
+    const { route, parameter } = routeOf(request, target);
+    await readBody(request);
+    const ask = { request, url: target.url, parameter, trusted, signal };
+    if (route.method === 'GET') return await route.handle(this.#plane, ask);
+    const begun = performance.now();
+    const audit = (status: number, error?: string) =>
+      this.#audit.done(request, status, performance.now() - begun, error);
+    try {
+      const reply = await route.handle(this.#plane, ask);
+      audit(reply.status ?? 200);
+      return reply;
+    } catch (thrown) {
+      audit(thrown instanceof Refusal ? thrown.status : 500, toError(thrown).message);
+      throw thrown;
+    }
+  }
+
+  /** @throws {Refusal} */
+  async #admit(
+    request: IncomingMessage,
+    signal: AbortSignal,
+  ): Promise<{ readonly target: Target; readonly trusted: boolean }> {
+    try {
+      const target = targetOf(request.url ?? '');
+      return { target, trusted: await this.#guard.admit(request, target.path, signal) };
+    } catch (thrown) {
+      if (thrown instanceof Refusal) this.#audit.refused(request, thrown.status, thrown.message);
+      throw thrown;
+    }
+  }
+}
+
+/** @throws {Refusal} 404 `ERR_NOT_FOUND`, 405 `ERR_METHOD` */
+function routeOf({ method }: IncomingMessage, { path }: Target): { route: Route; parameter: string } {
+  const found = routes.filter((route) => matches(route.path, path));
+  const wanted = method === 'HEAD' ? 'GET' : method;
+  const route = found.find((candidate) => candidate.method === wanted);
+  if (route !== undefined) return { route, parameter: path[route.path.indexOf('*')] ?? '' };
+  if (found.length === 0) throw new Refusal(404, 'ERR_NOT_FOUND', `there is no /${path.join('/')}`);
+  const allow = found.map((candidate) => candidate.method).join(', ');
+  throw new Refusal(405, 'ERR_METHOD', `only ${allow} is offered here`, { allow });
 }
 
 const matches = (pattern: readonly string[], path: readonly string[]) =>
   pattern.length === path.length && pattern.every((part, index) => part === '*' || part === path[index]);
+
+/** No request needs its body; a small one is read, so that the connection can be used again. @throws {Refusal} 413 */
+async function readBody(request: IncomingMessage): Promise<void> {
+  let left = MAX_BODY_BYTES - Number(request.headers['content-length'] ?? 0);
+  if (left >= 0) {
+    left = MAX_BODY_BYTES;
+    for await (const chunk of request.iterator({ destroyOnReturn: false })) {
+      left -= (chunk as Buffer).length;
+      if (left < 0) break;
+    }
+  }
+  if (left >= 0) return;
+  throw new Refusal(413, 'ERR_BODY_TOO_LARGE', `at most ${MAX_BODY_BYTES} bytes are taken`, {
+    connection: 'close',
+  });
+}

@@ -1,0 +1,82 @@
+import { mkdtemp, rmdir } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { BosunError } from '../errors.ts';
+import type { HeapSnapshots } from '../observe/memory/heap-snapshot.ts';
+import type { Scope } from '../service.ts';
+import { hostOf } from '../supervisor/run.ts';
+import type { MainMethods, ProfileRequest } from './protocol.ts';
+
+/** A service cannot be restarted by what itself serves. */
+export class OwnRestartError extends BosunError {
+  readonly code = 'ERR_OWN_RESTART';
+}
+
+/** For whom the operations are done. */
+export interface OperationsOptions {
+  /** The service that offers them. */
+  readonly service: string;
+  readonly scope: Scope;
+  /** Default: a folder of its own below the system's for temporary files, for its user alone. */
+  readonly snapshotDir: string | undefined;
+}
+
+/** What the control plane's server has the main thread do. */
+export function operations({
+  service,
+  scope,
+  snapshotDir,
+}: OperationsOptions): Pick<MainMethods, 'restart' | 'reload' | 'profile' | 'heapPlan' | 'heapSnapshot'> {
+  const { control, clock, emit } = hostOf(scope);
+  const { log } = scope;
+  let snapshots: Promise<HeapSnapshots> | undefined;
+  const makeSnapshots = async () => {
+    const { HeapSnapshots } = await import('../observe/memory/heap-snapshot.ts');
+    const dir = snapshotDir ?? (await temporaryFolder(scope));
+    return new HeapSnapshots({ dir, clock, log });
+  };
+  const heapSnapshots = () => {
+    snapshots ??= makeSnapshots().catch((error) => {
+      snapshots = undefined;
+      throw error;
+    });
+    return snapshots;
+  };
+  return {
+    async restart(name) {
+      if (name === service) {
+        throw new OwnRestartError(`"${service}" serves this request: it cannot be restarted by it`);
+      }
+      await control.restart(name);
+    },
+    reload: () => control.reload(),
+    profile: takeProfile,
+    async heapPlan() {
+      return await (await heapSnapshots()).plan();
+    },
+    async heapSnapshot(_argument, signal) {
+      const taking = await heapSnapshots();
+      const { refusal } = await taking.plan();
+      if (refusal !== null) return refusal;
+      const taken = await taking.take(signal);
+      emit({ type: 'heap-snapshot-taken', ...taken });
+      return taken;
+    },
+  };
+}
+
+async function takeProfile(
+  { seconds, hertz, format }: ProfileRequest,
+  signal: AbortSignal,
+): Promise<Awaited<ReturnType<MainMethods['profile']>>> {
+  const { takeProfile } = await import('../observe/profile/index.ts');
+  const profile = await takeProfile({ seconds, hertz, signal });
+  return format === 'report' ? await profile.report() : await profile.encode(format);
+}
+
+/** `mkdtemp` makes it with mode 0700. It stays when there are snapshots in it. */
+async function temporaryFolder(scope: Scope): Promise<string> {
+  const dir = await mkdtemp(join(tmpdir(), `bosun-${process.pid}-`));
+  scope.defer(() => rmdir(dir).catch(() => {}));
+  return dir;
+}

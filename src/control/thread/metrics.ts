@@ -1,0 +1,50 @@
+import { gauge } from '../../metrics.ts';
+import type { Collected } from '../collected.ts';
+import type { Reply } from './reply.ts';
+import type { Ask } from './routes.ts';
+import type { ControlPlane } from './server.ts';
+
+/** How long the main loop may take before a scrape is answered with what it said last. */
+const LIMIT_MS = 1_000;
+
+interface Collection {
+  readonly collected: Collected;
+  /** By this thread's `performance`. */
+  readonly at: number;
+}
+
+const none: Collection = { collected: { at: 0, families: [] }, at: 0 };
+const lastOf = new WeakMap<ControlPlane, Collection>();
+const underWay = new WeakMap<ControlPlane, Promise<Collection>>();
+
+/** For Prometheus: fresh, or, while the main loop is blocked, what there was last, and how old that is. */
+export async function metrics(plane: ControlPlane, { request: { headers } }: Ask): Promise<Reply> {
+  const { expose } = await import('./exposition.ts');
+  const known = underWay.get(plane);
+  const collecting = known ?? collect(plane).finally(() => underWay.delete(plane));
+  underWay.set(plane, collecting);
+  const { collected, at } = await collecting;
+  const stale = collected === none.collected ? Number.NaN : Math.max(0, performance.now() - at) / 1_000;
+  const format = headers.accept?.includes('application/openmetrics-text') ? 'openmetrics' : 'prometheus';
+  const { contentType, body } = await expose(collected, format, [
+    gauge(
+      'bosun_scrape_stale_seconds',
+      "How old the main thread's metrics are; NaN: it has never told any.",
+      stale,
+    ),
+  ]);
+  return { headers: { 'content-type': contentType }, body };
+}
+
+async function collect(plane: ControlPlane): Promise<Collection> {
+  const { main, heartbeat } = plane;
+  if (heartbeat.blockedMs <= LIMIT_MS) {
+    try {
+      const collected = await main.call('collect', undefined, { timeoutMs: LIMIT_MS });
+      lastOf.set(plane, { collected, at: performance.now() });
+    } catch {
+      // It is blocked: what it said last tells more than an error.
+    }
+  }
+  return lastOf.get(plane) ?? none;
+}

@@ -1,0 +1,205 @@
+import { readFile } from 'node:fs/promises';
+import { setImmediate } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import type { Frame } from '../reports.ts';
+import type { SourceMaps } from '../source-maps.ts';
+import type { Stack } from './heap-sampler.ts';
+import { type AllocationHint, allocations } from './source-lines.ts';
+
+/** Whose code a function is: the lower, the rather a call site. */
+const origins = { user: 0, library: 1, bosun: 2, internal: 3 } as const;
+
+/** What is known of a function. */
+interface Known {
+  readonly origin: number;
+  /** Its beginning, as its author wrote it. */
+  readonly frame: Frame;
+  /** Functions that it has been seen to call, which V8 may inline: then what they allocate shows as its own. */
+  readonly callees: Set<Frame>;
+}
+
+/** A line that can have made an allocation. */
+export interface Line {
+  /** As the author wrote it. */
+  readonly frame: Frame;
+  /** Whether what it makes is handed to a call, which may keep it. */
+  readonly isArgument: boolean;
+}
+
+/** Where in a function an allocation can have been made. */
+export interface Places {
+  /** In its own text. */
+  readonly own: readonly Line[];
+  /** In what it calls. */
+  readonly inlined: readonly Line[];
+}
+
+/** The function that an allocation is put down to, and what is known of where in it that was. */
+export interface CallSite {
+  /** As V8 has it. */
+  readonly frame: Frame;
+  /** The function that it called, if it did not allocate itself. */
+  readonly callee: Frame | undefined;
+}
+
+const ownRoot = new URL('../../', import.meta.url).href;
+const ownPath = fileURLToPath(ownRoot);
+
+/** Places found that are kept. */
+const MAX_PLACES = 5_000;
+
+/** How deep calls are followed that may have been inlined. */
+const MAX_INLINED_DEPTH = 3;
+
+/** How many functions are looked up in one turn of the event loop. */
+const LOOK_UPS_PER_TURN = 100;
+
+/**
+ * Finds the line that an allocation was made in. V8 tells the function only: within it, the line is the one that can
+ * have made it, by the name of what it called, or by the kind of object.
+ */
+export class CallSites {
+  readonly #maps: SourceMaps;
+  readonly #known = new WeakMap<Frame, Known>();
+  readonly #places = new Map<string, readonly Line[]>();
+  #texts = new Map<string, Promise<string | undefined>>();
+  #lookUps = 0;
+
+  constructor(maps: SourceMaps) {
+    this.#maps = maps;
+  }
+
+  /** The innermost function of the user; without one, of a library, of Bosun, of Node. */
+  async of(stack: Stack): Promise<CallSite> {
+    let best: CallSite = { frame: stack.frame, callee: undefined };
+    let bestOrigin: number = Number.POSITIVE_INFINITY;
+    let callee: Frame | undefined;
+    let userCallee: Frame | undefined;
+    for (let at: Stack | undefined = stack; at !== undefined; at = at.caller) {
+      const { frame } = at;
+      const { origin, callees } = this.#known.get(frame) ?? (await this.#learn(frame));
+      if (origin < bestOrigin) {
+        best = { frame, callee };
+        bestOrigin = origin;
+      }
+      if (origin === origins.user) {
+        if (userCallee !== undefined && userCallee !== frame) callees.add(userCallee);
+        userCallee = frame;
+      }
+      callee = frame;
+    }
+    return best;
+  }
+
+  /** The beginning of a function, as its author wrote it. */
+  async functionAt(frame: Frame): Promise<Frame> {
+    return (this.#known.get(frame) ?? (await this.#learn(frame))).frame;
+  }
+
+  /** The lines that an allocation in a function can have been made in. */
+  async places(frame: Frame, hint: AllocationHint): Promise<Places> {
+    const own = await this.#lines(frame, hint);
+    // What it called for it is of one name.
+    const inlined = 'callee' in hint && own.length > 0 ? [] : await this.#inlinedLines(frame, hint);
+    if (own.length + inlined.length > 0) return { own, inlined };
+    if ('callee' in hint) return this.places(frame, { kind: 'object' });
+    return { own: await this.#lines(frame, { kind: 'call' }), inlined };
+  }
+
+  async #inlinedLines(frame: Frame, hint: AllocationHint): Promise<Line[]> {
+    const lines: Line[] = [];
+    const seen = new Set([frame]);
+    let level = [frame];
+    for (let depth = 0; depth < MAX_INLINED_DEPTH && level.length > 0; depth++) {
+      level = level.flatMap((at) => [...(this.#known.get(at)?.callees ?? [])].filter((it) => !seen.has(it)));
+      for (const callee of level) {
+        seen.add(callee);
+        lines.push(...(await this.#lines(callee, hint)));
+      }
+    }
+    return lines;
+  }
+
+  async #lines(frame: Frame, hint: AllocationHint): Promise<readonly Line[]> {
+    const key = `${JSON.stringify(hint)} ${frame.file}:${frame.line}:${frame.column}`;
+    let found = this.#places.get(key);
+    if (found === undefined) {
+      found = await this.#find(frame, hint);
+      if (this.#places.size >= MAX_PLACES) this.#places.clear();
+      this.#places.set(key, found);
+    }
+    return found;
+  }
+
+  /** Files are read again when they are needed again. */
+  forgetTexts(): void {
+    this.#texts = new Map();
+  }
+
+  async #find(frame: Frame, hint: AllocationHint): Promise<Line[]> {
+    if (frame.line === 0 || originOf(frame.file) === origins.internal) return [];
+    const text = await this.#text(frame.file);
+    if (text === undefined) return [];
+    const { name } = await this.functionAt(frame);
+    const byLine = new Map<number, Line>();
+    const start = offsetOf(text, frame.line, frame.column);
+    for (const { offset, isArgument } of allocations(text, start, hint)) {
+      const place = await this.#maps.original({ ...frame, name, ...positionOf(text, offset) });
+      const known = byLine.get(place.line);
+      byLine.set(place.line, {
+        frame: known?.frame ?? place,
+        isArgument: isArgument || known?.isArgument === true,
+      });
+    }
+    return [...byLine.values()];
+  }
+
+  async #learn(frame: Frame): Promise<Known> {
+    if (++this.#lookUps % LOOK_UPS_PER_TURN === 0) await setImmediate();
+    const written = await this.#maps.original(frame);
+    const origin = originOf(frame.file);
+    const known = {
+      origin: origin === origins.user ? originOf(written.file) : origin,
+      frame: written,
+      callees: new Set<Frame>(),
+    };
+    this.#known.set(frame, known);
+    return known;
+  }
+
+  #text(file: string): Promise<string | undefined> {
+    let text = this.#texts.get(file);
+    if (text === undefined) {
+      // The file may be gone, or never have been one; then the function is all there is to tell.
+      text = readFile(file.startsWith('file://') ? new URL(file) : file, 'utf8').catch(() => undefined);
+      this.#texts.set(file, text);
+    }
+    return text;
+  }
+}
+
+function originOf(file: string): number {
+  if (file === '' || file.startsWith('node:') || file.startsWith('wasm:')) return origins.internal;
+  if (/[\\/]node_modules[\\/]/.test(file)) return origins.library;
+  return file.startsWith(ownRoot) || file.startsWith(ownPath) ? origins.bosun : origins.user;
+}
+
+function offsetOf(text: string, line: number, column: number): number {
+  let offset = 0;
+  for (let left = line - 1; left > 0; left--) {
+    const end = text.indexOf('\n', offset);
+    if (end < 0) return text.length;
+    offset = end + 1;
+  }
+  return offset + Math.max(0, column - 1);
+}
+
+function positionOf(text: string, offset: number): { line: number; column: number } {
+  let line = 1;
+  let begin = 0;
+  for (let end = text.indexOf('\n'); end >= 0 && end < offset; end = text.indexOf('\n', begin)) {
+    line++;
+    begin = end + 1;
+  }
+  return { line, column: offset - begin + 1 };
+}

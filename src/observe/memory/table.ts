@@ -1,0 +1,54 @@
+import { relative, sep } from 'node:path';
+import type { Frame, MemoryReport, MemoryRow } from '../reports.ts';
+
+const units = ['KiB', 'MiB', 'GiB', 'TiB'];
+
+/** Bytes for people: `512 B`, `1.5 MiB`. */
+export function formatBytes(bytes: number): string {
+  let value = bytes;
+  let unit = 'B';
+  for (const next of units) {
+    if (Math.abs(value) < 1_024) break;
+    value /= 1_024;
+    unit = next;
+  }
+  return `${unit === 'B' || Math.abs(value) >= 100 ? Math.round(value) : value.toFixed(1)} ${unit}`;
+}
+
+/** A frame for people, its path from the working directory on: `handle src/api.ts:12`. */
+export function formatFrame({ name, file, line }: Frame): string {
+  if (file === '') return name === '' ? '(native)' : name;
+  const near = relative(process.cwd(), file);
+  const path = !file.startsWith('node:') && near !== '' && !near.startsWith(`..${sep}`) ? near : file;
+  const place = line === 0 ? path : `${path}:${line}`;
+  return name === '' ? place : `${name} ${place}`;
+}
+
+/** A report for people: the process in one line, and its rows as a table. */
+export function formatReport(report: MemoryReport, since: string): string {
+  const { rssBytes, heapUsedBytes, heapTotalBytes, externalBytes, arrayBuffersBytes } = report;
+  const lines = [
+    `memory: RSS ${formatBytes(rssBytes)}, heap ${formatBytes(heapUsedBytes)} of ${formatBytes(heapTotalBytes)}, ` +
+      `external ${formatBytes(externalBytes)} (buffers ${formatBytes(arrayBuffersBytes)}); differences since ${since}`,
+    columns('Objects', 'Obj.diff', 'Memory', 'Mem.diff', 'Call site'),
+    ...report.rows.map(formatRow),
+  ];
+  return lines.join('\n');
+}
+
+function formatRow({ objects, objectsDiff, bytes, bytesDiff, stack }: MemoryRow): string {
+  const [site = '', ...callers] = stack.map(formatFrame);
+  const first = columns(
+    String(objects),
+    signed(String(objectsDiff), objectsDiff),
+    formatBytes(bytes),
+    signed(formatBytes(bytesDiff), bytesDiff),
+    site,
+  );
+  return [first, ...callers.map((caller) => columns('', '', '', '', `  < ${caller}`))].join('\n');
+}
+
+const signed = (text: string, value: number) => (value > 0 ? `+${text}` : text);
+
+const columns = (objects: string, objectsDiff: string, memory: string, memoryDiff: string, site: string) =>
+  `${objects.padStart(9)} | ${objectsDiff.padStart(9)} | ${memory.padStart(10)} | ${memoryDiff.padStart(10)} | ${site}`;

@@ -1,0 +1,186 @@
+/** What the size of the live heap tells over time. */
+export interface Trend {
+  readonly mibPerHour: number;
+  /** From 0 to 1: how sure it is that it grows. */
+  readonly confidence: number;
+}
+
+/** Options of `TrendDetector`. */
+export interface TrendOptions {
+  /** What is seen for so long after the first observation does not count. */
+  readonly warmUpMs: number;
+}
+
+interface Point {
+  /** When its span began. */
+  readonly at: number;
+  /** The smallest size seen in it. */
+  readonly bytes: number;
+}
+
+const MIB = 2 ** 20;
+const HOUR_MS = 3_600_000;
+
+/** A point stands for a span of so long, at first; each time there are too many points, for twice as long. */
+const FIRST_SPAN_MS = 15_000;
+const MAX_SPAN_MS = 240_000;
+const MAX_POINTS = 60;
+
+/** Below these there is no saying. */
+const MIN_POINTS = 12;
+const MIN_WINDOW_MS = 600_000;
+const MIN_CONFIDENCE = 0.9999;
+
+/** Growth that is worth a warning: above all of these. */
+const MIN_GROWTH_BYTES = 4 * MIB;
+const MIN_GROWTH_SHARE = 0.05;
+const MIN_GROWTH_PER_DEVIATION = 3;
+
+/**
+ * A heap that still fills its caches grows ever more slowly. In the second half it has to grow, with 95 % certainty, by
+ * more than this share of what it grew by in the first, and over all.
+ */
+const MIN_STEADINESS = 0.6;
+const CERTAIN_DEVIATIONS = 1.645;
+
+/** What is let go at times is no leak: the floor has to rise by so much of the growth, from each third to the next. */
+const MIN_RISE = 0.15;
+
+/** How often growth has to double until it is told again. */
+const AGAIN_FACTOR = 2;
+
+/**
+ * Tells a leak from noise by what is left after each collection of the whole heap. Mann-Kendall's test (H. B. Mann,
+ * "Nonparametric tests against trend", 1945; M. G. Kendall, 1975) says whether it grows at all, Theil-Sen's slope (P. K.
+ * Sen, 1968) how fast: both look at pairs of points, so that single outliers count for little.
+ */
+export class TrendDetector {
+  readonly #warmUpMs: number;
+  #points: Point[] = [];
+  #spanMs = FIRST_SPAN_MS;
+  #startsAt: number | undefined;
+  #told: { readonly mibPerHour: number; readonly bytes: number } | undefined;
+
+  constructor({ warmUpMs }: TrendOptions) {
+    this.#warmUpMs = warmUpMs;
+  }
+
+  /** What is live at a time, in milliseconds since the epoch. Returns the trend when it is one to warn of. */
+  add(at: number, bytes: number): Trend | undefined {
+    this.#startsAt ??= at + this.#warmUpMs;
+    if (at < this.#startsAt) return undefined;
+    const last = this.#points.at(-1);
+    if (last !== undefined && at - last.at < this.#spanMs) {
+      this.#points[this.#points.length - 1] = { at: last.at, bytes: Math.min(last.bytes, bytes) };
+      return undefined;
+    }
+    const trend = trendOf(this.#points);
+    this.#points.push({ at, bytes });
+    if (this.#points.length > MAX_POINTS) this.#thin();
+    if (trend === undefined || !this.#isNews(trend, bytes)) return undefined;
+    this.#told = { mibPerHour: trend.mibPerHour, bytes };
+    return trend;
+  }
+
+  #isNews({ mibPerHour }: Trend, bytes: number): boolean {
+    const told = this.#told;
+    return (
+      told === undefined || bytes >= told.bytes * AGAIN_FACTOR || mibPerHour >= told.mibPerHour * AGAIN_FACTOR
+    );
+  }
+
+  #thin(): void {
+    if (this.#spanMs >= MAX_SPAN_MS) {
+      this.#points.shift();
+      return;
+    }
+    this.#spanMs *= 2;
+    this.#points = this.#points.flatMap((point, index) => {
+      if (index % 2 === 1) return [];
+      const next = this.#points[index + 1];
+      return [{ at: point.at, bytes: Math.min(point.bytes, next?.bytes ?? point.bytes) }];
+    });
+  }
+}
+
+function trendOf(points: readonly Point[]): Trend | undefined {
+  const [first, last] = [points[0], points.at(-1)];
+  if (first === undefined || last === undefined || points.length < MIN_POINTS) return undefined;
+  const windowMs = last.at - first.at;
+  if (windowMs < MIN_WINDOW_MS) return undefined;
+  const confidence = confidenceOf(points);
+  if (confidence < MIN_CONFIDENCE) return undefined;
+  const slope = median(slopesOf(points));
+  const growth = slope * windowMs;
+  const level = median(points.map(({ bytes }) => bytes));
+  if (growth < Math.max(MIN_GROWTH_BYTES, MIN_GROWTH_SHARE * level)) return undefined;
+  if (growth < MIN_GROWTH_PER_DEVIATION * deviationOf(points, slope)) return undefined;
+  if (leastRise(points) < MIN_RISE * growth) return undefined;
+  const half = points.length >> 1;
+  const early = median(slopesOf(points.slice(0, half)));
+  if (lowestSlope(points.slice(half)) < MIN_STEADINESS * Math.max(early, slope)) return undefined;
+  return { mibPerHour: (slope * HOUR_MS) / MIB, confidence };
+}
+
+/** The slopes between all pairs, in bytes per millisecond; their median is Theil-Sen's slope. */
+function slopesOf(points: readonly Point[]): number[] {
+  const slopes: number[] = [];
+  forPairs(points, (a, b) => slopes.push((b.bytes - a.bytes) / (b.at - a.at)));
+  return slopes;
+}
+
+/** The lower end of the slope's confidence interval (Sen, 1968). */
+function lowestSlope(points: readonly Point[]): number {
+  const slopes = slopesOf(points).toSorted((a, b) => a - b);
+  const rank = (slopes.length - CERTAIN_DEVIATIONS * deviationOfRises(points.length)) / 2;
+  return slopes[Math.max(0, Math.floor(rank))] ?? 0;
+}
+
+/** By how much the least of each third exceeds that of the third before, at the least. */
+function leastRise(points: readonly Point[]): number {
+  const third = Math.floor(points.length / 3);
+  const floorOf = (from: number, to?: number) =>
+    Math.min(...points.slice(from, to).map(({ bytes }) => bytes));
+  const middle = floorOf(third, -third);
+  return Math.min(middle - floorOf(0, third), floorOf(-third) - middle);
+}
+
+/** How far the points are off the slope: the standard deviation by the median absolute one. */
+function deviationOf(points: readonly Point[], slope: number): number {
+  const rests = points.map(({ at, bytes }) => bytes - slope * at);
+  const middle = median(rests);
+  return 1.4826 * median(rests.map((rest) => Math.abs(rest - middle)));
+}
+
+/** Mann-Kendall: the probability that points without a trend rise less often than these. */
+function confidenceOf(points: readonly Point[]): number {
+  let rises = 0;
+  forPairs(points, (a, b) => {
+    rises += Math.sign(b.bytes - a.bytes);
+  });
+  return rises <= 0 ? 0 : normal((rises - 1) / deviationOfRises(points.length));
+}
+
+/** The standard deviation of Mann-Kendall's sum for `n` points without a trend. */
+const deviationOfRises = (n: number) => Math.sqrt((n * (n - 1) * (2 * n + 5)) / 18);
+
+function forPairs(points: readonly Point[], visit: (a: Point, b: Point) => void): void {
+  for (const [index, a] of points.entries()) {
+    for (const b of points.slice(index + 1)) visit(a, b);
+  }
+}
+
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  const upper = sorted[middle] ?? 0;
+  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? 0) + upper) / 2;
+}
+
+/** The standard normal distribution (Abramowitz and Stegun, 26.2.17; exact to 7.5e-8), for z of at least 0. */
+function normal(z: number): number {
+  const t = 1 / (1 + 0.2316419 * z);
+  const polynomial =
+    t * (0.31938153 + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429))));
+  return 1 - (Math.exp((-z * z) / 2) / Math.sqrt(2 * Math.PI)) * polynomial;
+}

@@ -1,0 +1,232 @@
+import { writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { entrypoint, type Scope, Service } from 'bosun';
+import { settle } from 'bosun/testing';
+import { transform } from 'esbuild';
+import { describe, expect, it } from 'vitest';
+import { ContinuousProfiler, Profile, takeProfile } from '../../../src/observe/profile/index.ts';
+import { temporaryFolder } from '../../support/postgres.ts';
+
+let turns = 0;
+
+function spinTheWheels(ms: number): void {
+  const end = performance.now() + ms;
+  while (performance.now() < end) for (let i = 0; i < 10_000; i++) turns = (turns + i) % 1_000_003;
+}
+
+/** Burns the CPU, in turns of the event loop, until `work` has settled. */
+async function busyUntil(work: Promise<unknown>): Promise<void> {
+  let over = false;
+  void work.finally(() => {
+    over = true;
+  });
+  while (!over) {
+    spinTheWheels(5);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+const reasonOf = (work: Promise<unknown>) =>
+  work.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+
+class Burner extends Service {
+  start({ spawn }: Scope) {
+    spawn('burn', async (signal) => {
+      while (!signal.aborted) {
+        spinTheWheels(5);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    });
+  }
+}
+
+describe('taking a profile', () => {
+  it('names the busy loop in its top row', async () => {
+    const taking = takeProfile({ seconds: 0.3, hertz: 1_000 });
+    await busyUntil(taking);
+    const { bySelf, samples, durationMs } = await (await taking).report();
+    expect(bySelf[0]).toMatchObject({ frame: { name: 'spinTheWheels', file: import.meta.filename } });
+    expect(bySelf[0]?.selfShare).toBeGreaterThan(0.5);
+    expect(samples).toBeGreaterThan(0);
+    expect(durationMs).toBeGreaterThanOrEqual(300);
+  });
+
+  it("finds the author's place of a function in built code", async () => {
+    await using folder = await temporaryFolder();
+    const author = `${'\n'.repeat(40)}  export function burnInBuiltCode(end: number): void {
+      while (performance.now() < end) for (let i = 0; i < 10_000; i++) Math.hypot(i, end);
+    }`;
+    const options = { loader: 'ts', format: 'cjs', sourcemap: 'inline', sourcefile: 'author.ts' } as const;
+    const path = join(folder.path, 'built.cjs');
+    await writeFile(path, (await transform(author, options)).code);
+    // Vitest would transform once more what is imported.
+    const { burnInBuiltCode } = createRequire(import.meta.url)(path);
+    const taking = takeProfile({ seconds: 0.1 });
+    await settle();
+    burnInBuiltCode(performance.now() + 100);
+    const { byTotal } = await (await taking).report();
+    const row = byTotal.find(({ frame }) => frame.name === 'burnInBuiltCode');
+    expect(row?.frame).toMatchObject({ file: join(folder.path, 'author.ts'), line: 41 });
+  });
+
+  it('tells whose code ran, of services that had started long before', async () => {
+    await using _daemon = await entrypoint([new Burner({ name: 'hot' })], {
+      log: { level: 'silent' },
+      ownsProcess: false,
+    });
+    const { byService } = await (await takeProfile({ seconds: 0.3 })).report();
+    const all = Object.values(byService).reduce((sum, hits) => sum + hits, 0);
+    expect((byService.hot ?? 0) / all).toBeGreaterThan(0.7);
+  });
+
+  it("tells whose code ran when a service has another one's task started", async () => {
+    class Caller extends Service.extend({}) {
+      other: Scope | undefined;
+
+      start({ spawn, clock }: Scope) {
+        spawn('call', async (signal) => {
+          // By then it is being profiled, and what it starts would inherit its mark.
+          await clock.sleep(100, { signal });
+          this.other?.spawn('burn', async () => {
+            for (let i = 0; i < 20; i++) {
+              spinTheWheels(10);
+              await null;
+            }
+          });
+        });
+      }
+    }
+    const caller = new Caller();
+    class Callee extends Service {
+      start(scope: Scope) {
+        caller.other = scope;
+      }
+    }
+    await using _daemon = await entrypoint([new Callee(), caller], {
+      log: { level: 'silent' },
+      ownsProcess: false,
+    });
+    const { bySelf } = await (await takeProfile({ seconds: 0.4 })).report();
+    expect(bySelf[0]).toMatchObject({ frame: { file: import.meta.filename }, service: 'callee' });
+  });
+
+  it('ends at once when its signal aborts, and lets the next one begin', async () => {
+    const abort = new AbortController();
+    const taking = takeProfile({ seconds: 150, signal: abort.signal });
+    const reason = new Error('nobody looks');
+    await settle();
+    abort.abort(reason);
+    await expect(taking).rejects.toBe(reason);
+    await expect(takeProfile({ signal: abort.signal })).rejects.toBe(reason);
+    expect((await takeProfile({ seconds: 0.01 })).durationMs).toBeGreaterThan(0);
+  });
+
+  it('happens once at a time', async () => {
+    const abort = new AbortController();
+    const first = reasonOf(takeProfile({ signal: abort.signal }));
+    await expect(takeProfile()).rejects.toMatchObject({ code: 'ERR_PROFILER_BUSY' });
+    abort.abort('over');
+    expect(await first).toBe('over');
+  });
+
+  it.each([
+    { seconds: 0 },
+    { seconds: -1 },
+    { seconds: Number.NaN },
+    { seconds: 151 },
+    { hertz: 49 },
+    { hertz: 10_001 },
+  ])('refuses %o', async (options) => {
+    await expect(takeProfile(options)).rejects.toThrow(RangeError);
+  });
+
+  it('leaves nothing behind', async () => {
+    const listeners = process.listenerCount('exit');
+    const resources = process.getActiveResourcesInfo().length;
+    await takeProfile({ seconds: 0.01 });
+    expect(process.listenerCount('exit')).toBe(listeners);
+    expect(process.getActiveResourcesInfo().length).toBeLessThanOrEqual(resources);
+  });
+});
+
+describe('profiling all the time', () => {
+  it('pauses for a profile of another rate, and its window covers the time before and after', async () => {
+    const profiler = await ContinuousProfiler.start({ hertz: 200, windowMs: 10_000 });
+    try {
+      spinTheWheels(50);
+      const taking = takeProfile({ seconds: 0.2, hertz: 1_000 });
+      await busyUntil(taking);
+      expect((await taking).hertz).toBe(1_000);
+      spinTheWheels(50);
+      const captures = profiler.collect();
+      expect(captures.map(({ hertz }) => hertz)).toEqual([200, 200]);
+      const profile = await Profile.from(captures, Date.now());
+      // V8 may have inlined it into its caller by now, so not by its name.
+      expect((await profile.report()).bySelf[0]?.frame.file).toBe(import.meta.filename);
+      spinTheWheels(50);
+      expect(profiler.collect()).toHaveLength(1);
+    } finally {
+      profiler.stop();
+    }
+  });
+
+  it('lends its samples to a profile on demand of its own rate, and loses none', async () => {
+    const profiler = await ContinuousProfiler.start({ hertz: 200, windowMs: 10_000 });
+    try {
+      const begun = performance.now();
+      spinTheWheels(100);
+      const taking = takeProfile({ seconds: 0.3 });
+      const early = profiler.collect();
+      await busyUntil(taking);
+      const { hertz, durationMs, tree } = await taking;
+      expect(hertz).toBe(200);
+      expect(durationMs).toBeGreaterThanOrEqual(300);
+      const window = [...early, ...profiler.collect()];
+      const elapsed = performance.now() - begun;
+      expect(window.reduce((all, capture) => all + capture.durationMs, 0)).toBeGreaterThan(elapsed * 0.8);
+      const own = await Profile.from(window, Date.now());
+      expect(own.tree.samples.length).toBeGreaterThan(tree.samples.length);
+    } finally {
+      profiler.stop();
+    }
+  });
+
+  it('begins only after a profile on demand that is being taken', async () => {
+    const abort = new AbortController();
+    const taking = reasonOf(takeProfile({ signal: abort.signal }));
+    const profiler = await ContinuousProfiler.start({ hertz: 200, windowMs: 10_000 });
+    try {
+      expect(profiler.collect()).toEqual([]);
+      abort.abort();
+      await taking;
+      expect(profiler.collect()).toHaveLength(1);
+    } finally {
+      profiler.stop();
+    }
+  });
+
+  it('may stop while a profile on demand is being taken', async () => {
+    for (const hertz of [200, 1_000]) {
+      const profiler = await ContinuousProfiler.start({ hertz: 200, windowMs: 10_000 });
+      const taking = takeProfile({ seconds: 0.05, hertz });
+      await settle();
+      profiler.stop();
+      expect((await taking).durationMs).toBeGreaterThan(0);
+      expect((await takeProfile({ seconds: 0.01 })).hertz).toBe(1_000);
+    }
+  });
+
+  it('happens once per process', async () => {
+    const options = { hertz: 99, windowMs: 1_000 };
+    const profiler = await ContinuousProfiler.start(options);
+    try {
+      await expect(ContinuousProfiler.start(options)).rejects.toMatchObject({ code: 'ERR_PROFILER_BUSY' });
+    } finally {
+      profiler.stop();
+    }
+  });
+});

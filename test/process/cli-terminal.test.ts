@@ -1,0 +1,111 @@
+import { statSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { Operated } from './control.ts';
+import { noTerminal, Terminal } from './terminal.ts';
+
+const main = resolve(import.meta.dirname, '../../src/cli/main.ts');
+const ENTER = '\x1b[?1049h';
+const LEAVE = '\x1b[?1049l';
+
+const bosun = (args: string) => `${process.execPath} --conditions=bosun-source ${main} ${args}`;
+
+const services = [
+  'talker: { use: ./services.ts#Talker }',
+  'once: { use: ./services.ts#Once, restart: never, critical: false }',
+];
+
+describe('bosun top', () => {
+  it('shows the state once without a terminal', async () => {
+    await using daemon = await Operated.start(services);
+    const { code, stdout } = await daemon.bosun(['top']);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/: ready, pid \d+, up .*, Node v\d+/);
+    expect(stdout).toMatch(/^cpu \d+ %, rss \d+.* MiB, heap .*, loop \d+ % busy, /m);
+    expect(stdout).toMatch(/^talker +running/m);
+    expect(stdout).not.toContain('\x1b');
+    expect(JSON.parse((await daemon.bosun(['top', '--json'])).stdout)).toMatchObject({ phase: 'ready' });
+  });
+
+  it.skipIf(noTerminal)('shows what changes, sorts, and gives the terminal back on q', async () => {
+    await using daemon = await Operated.start(services);
+    const terminal = new Terminal(bosun('top'), daemon.directory);
+    let at = await terminal.seen(ENTER);
+    at = await terminal.seen('talker', at);
+    await daemon.bosun(['restart', 'once']);
+    at = await terminal.seen('the disk is full', at);
+    terminal.type('s');
+    at = await terminal.seen('sort (by name)', at);
+    terminal.type('s');
+    at = await terminal.seen('sort (by state)', at);
+    // What has failed comes first; last in the opposite order.
+    const frame = terminal.shown.slice(terminal.shown.lastIndexOf('\x1b[H', at), at);
+    expect(frame.indexOf('once')).toBeLessThan(frame.indexOf('talker'));
+    terminal.type('r');
+    at = await terminal.seen('sort (by state)', at);
+    const reversed = terminal.shown.slice(terminal.shown.lastIndexOf('\x1b[H', at), at);
+    expect(reversed.indexOf('talker')).toBeLessThan(reversed.indexOf('once'));
+    terminal.type('q');
+    at = await terminal.seen(LEAVE, at);
+    await terminal.seen('ended with 0\r\nicanon', at);
+  });
+
+  it.skipIf(noTerminal)(
+    'gives the terminal back on Ctrl-C, on signals, and when the daemon dies',
+    async () => {
+      await using daemon = await Operated.start(services);
+      const keyed = new Terminal(bosun('top'), daemon.directory);
+      await keyed.seen('talker');
+      keyed.type('\x03');
+      await keyed.seen('ended with 0\r\nicanon', await keyed.seen(LEAVE));
+      for (const [signal, code] of [
+        ['INT', 130],
+        ['TERM', 143],
+        ['HUP', 129],
+      ] as const) {
+        const terminal = new Terminal(
+          `(echo "pid=$(exec sh -c 'echo $PPID')"; exec ${bosun('top')})`,
+          daemon.directory,
+        );
+        await terminal.seen('talker');
+        process.kill(Number(/pid=(\d+)/.exec(terminal.shown)?.[1]), `SIG${signal}`);
+        await terminal.seen(`ended with ${code}\r\nicanon`, await terminal.seen(LEAVE));
+      }
+      const orphan = new Terminal(bosun('top'), daemon.directory);
+      await orphan.seen('talker');
+      daemon.cli.kill('SIGKILL');
+      const at = await orphan.seen('no daemon answers at', await orphan.seen(LEAVE));
+      await orphan.seen('ended with 69\r\nicanon', at);
+    },
+  );
+});
+
+describe('on a terminal', () => {
+  it.skipIf(noTerminal)('bosun ps shows colours, unless NO_COLOR is set', async () => {
+    await using daemon = await Operated.start(services);
+    const colours = new Terminal(bosun('ps'), daemon.directory);
+    await colours.seen('ended with 0');
+    expect(colours.shown).toContain('\x1b[32mrunning');
+    const none = new Terminal(`NO_COLOR=1 ${bosun('ps')}`, daemon.directory);
+    await none.seen('ended with 0');
+    expect(none.shown).toContain('running');
+    expect(none.shown).not.toContain('\x1b');
+  });
+
+  it.skipIf(noTerminal)('bosun heap asks, and takes a snapshot only on a yes', async () => {
+    await using daemon = await Operated.start(services);
+    for (const answer of ['\r', 'n\r', '\x04']) {
+      const terminal = new Terminal(bosun('heap --out a.heapsnapshot'), daemon.directory);
+      await terminal.seen('Take it? [y/N] ');
+      terminal.type(answer);
+      await terminal.seen('ended with 1', await terminal.seen('no snapshot was taken'));
+    }
+    const terminal = new Terminal(bosun('heap --out a.heapsnapshot'), daemon.directory);
+    await terminal.seen('Take it? [y/N] ');
+    terminal.type('y\r');
+    await terminal.seen('ended with 0', await terminal.seen('a.heapsnapshot: '));
+    expect(terminal.shown).toMatch(/fetching it: [\d.]+ \w+ of [\d.]+ MiB/);
+    const file = resolve(daemon.directory, 'a.heapsnapshot');
+    expect(statSync(file).size).toBeGreaterThan(0);
+  });
+});

@@ -1,0 +1,326 @@
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { Entrypoint, entrypoint, type Health, type Scope, Service, Supervisor } from 'bosun';
+import { AdminService } from 'bosun/services/admin';
+import { contractCases, FakeClock } from 'bosun/testing';
+import { describe, expect, test } from 'vitest';
+import { Watcher } from '../../src/control/watcher.ts';
+import { ask } from '../support/ask.ts';
+
+const quiet = { log: { level: 'silent' }, ownsProcess: false } as const;
+
+/** One with time enough for a slow machine. */
+const admin = () => new AdminService({ port: 0, healthTimeoutMs: 10_000 });
+
+const addressOf = (daemon: Entrypoint) =>
+  daemon.services.find(({ name }) => name === 'admin')?.addresses[0] ?? '';
+
+/** A service whose health, start and stop a test decides on. */
+class Subject extends Service {
+  said: () => Health | Promise<Health> = () => ({ ok: true });
+  starting: () => Promise<unknown> = async () => {};
+  stopping: () => Promise<unknown> = async () => {};
+  scope: Scope | undefined;
+
+  override async start(scope: Scope): Promise<void> {
+    this.scope = scope;
+    await this.starting();
+  }
+
+  override async stop(): Promise<void> {
+    await this.stopping();
+  }
+
+  override health(): Health | Promise<Health> {
+    return this.said();
+  }
+}
+
+/** Resolves when a probe answers with a status. */
+async function until(daemon: Entrypoint, probe: string, status: number): Promise<string> {
+  for (;;) {
+    const answer = await ask(addressOf(daemon), probe);
+    if (answer.status === status) return answer.body;
+  }
+}
+
+const eventOf = (daemon: Entrypoint, type: 'service-gave-up' | 'service-restarting' | 'entrypoint-running') =>
+  new Promise<void>((resolve) => daemon.on(type, () => resolve()));
+
+describe('the contract', () => {
+  const subject = {
+    make: () => admin(),
+    badOptions: [
+      { port: 65_536 },
+      { host: '0.0.0.0' },
+      { host: '::' },
+      { token: 'short' },
+      { token: 'with a space in it' },
+      { hosts: ['http://a'] },
+      { hosts: ['a:80'] },
+      { maxConnections: 0 },
+      { livenessLimitMs: 0 },
+      { path: '/run/a', port: 1 },
+    ],
+  };
+  for (const { name, run } of contractCases(subject)) test(name, run);
+});
+
+describe('options', () => {
+  test.each(['127.0.0.1', '127.8.9.1', '::1', '::ffff:127.0.0.1', 'localhost'])(
+    '%s needs no token',
+    (host) => {
+      expect(new AdminService({ host }).options.host).toBe(host);
+    },
+  );
+
+  test.each([
+    '0.0.0.0',
+    '10.1.2.3',
+    '::',
+    '::ffff:10.0.0.1',
+    'example.org',
+    '127.1',
+    'localhost.example.org',
+  ])('%s is refused without a token, and taken with one', (host) => {
+    expect(() => new AdminService({ host })).toThrow(
+      expect.objectContaining({
+        code: 'ERR_OPTIONS',
+        message: expect.stringMatching(
+          `option "host" must be a loopback address, or "token".*received "${host}"`,
+        ),
+      }),
+    );
+    expect(new AdminService({ host, token: '0123456789abcdef' }).options.host).toBe(host);
+  });
+
+  test('a short token is refused, and not shown', () => {
+    expect(() => new AdminService({ token: 'hunter2' })).toThrow(
+      /"token" must be at least 16 characters long$/,
+    );
+  });
+});
+
+describe('listening', () => {
+  test('an address in use is named, does not end the daemon, and is tried again', async () => {
+    const other = createServer().listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    const { port } = other.address() as { port: number };
+    await using daemon = await entrypoint([new AdminService({ port }), new Subject()], quiet);
+    const { state } = daemon.services[0] ?? {};
+    expect(state).toMatchObject({
+      error: { message: expect.stringContaining(`port ${port} on 127.0.0.1 is in use`) },
+    });
+    const running = new Promise<void>((resolve) => daemon.on('service-running', () => resolve()));
+    other.close();
+    await running;
+    expect((await ask(addressOf(daemon), '/readyz')).status).toBe(200);
+  });
+});
+
+describe('restarting', () => {
+  test('by its own API it answers, and is there again', async () => {
+    await using daemon = await entrypoint([admin()], quiet);
+    const running = new Promise<void>((resolve) => daemon.on('service-running', () => resolve()));
+    const answer = await ask(addressOf(daemon), '/api/services/admin/restart', { method: 'POST' });
+    expect(answer.status).toBe(200);
+    await running;
+    expect((await ask(addressOf(daemon), '/livez')).status).toBe(200);
+  });
+
+  test('a start that is aborted leaves nothing listening, also when the thread goes on', async () => {
+    const probe = createServer().listen(0, '127.0.0.1');
+    await once(probe, 'listening');
+    const { port } = probe.address() as { port: number };
+    probe.close();
+    await once(probe, 'close');
+    const watcher = new Watcher();
+    const start = new AbortController();
+    const options = { ...new AdminService({ port }).options, path: undefined, token: undefined };
+    const listening = watcher.rpc.call('listen', options, { signal: start.signal });
+    start.abort(new Error('enough'));
+    await expect(listening).rejects.toThrow('enough');
+    await watcher.rpc.call('unlisten', undefined);
+    await expect(ask(`http://127.0.0.1:${port}`, '/livez')).rejects.toThrow('ECONNREFUSED');
+    await watcher.close();
+  });
+});
+
+describe('/livez', () => {
+  test('answers in words, in detail and as JSON', async () => {
+    await using daemon = await entrypoint([admin()], quiet);
+    const plain = await ask(addressOf(daemon), '/livez');
+    expect([plain.status, plain.body, plain.headers['content-type']]).toEqual([
+      200,
+      'ok\n',
+      'text/plain; charset=utf-8',
+    ]);
+    const json = await ask(addressOf(daemon), '/livez', { headers: { accept: 'application/json' } });
+    expect(JSON.parse(json.body)).toEqual({ ok: true, blockedMs: expect.any(Number) });
+  });
+});
+
+describe('/startupz', () => {
+  test('says no until all services have started, and yes from then on', async () => {
+    const gate = Promise.withResolvers<void>();
+    const slow = new Subject({ name: 'slow' });
+    slow.starting = () => gate.promise;
+    await using daemon = new Entrypoint([admin(), slow], quiet);
+    const adminRuns = new Promise<void>((resolve) =>
+      daemon.on('service-running', ({ service }) => service === 'admin' && resolve()),
+    );
+    const started = daemon.start();
+    await adminRuns;
+    const early = await ask(addressOf(daemon), '/startupz?verbose');
+    expect([early.status, early.body]).toEqual([
+      503,
+      expect.stringMatching(/^not ok: the daemon is starting\n(.*\n)*\[-\] slow starting\n/),
+    ]);
+    expect((await ask(addressOf(daemon), '/readyz')).status).toBe(503);
+    expect((await ask(addressOf(daemon), '/livez')).status).toBe(200);
+    gate.resolve();
+    await started;
+    expect(await until(daemon, '/startupz', 200)).toBe('ok\n');
+    expect(await until(daemon, '/readyz', 200)).toBe('ok\n');
+  });
+});
+
+describe('/readyz', () => {
+  test('follows health(), and says what is wrong', async () => {
+    const subject = new Subject();
+    await using daemon = await entrypoint([admin(), subject], quiet);
+    expect((await ask(addressOf(daemon), '/readyz')).status).toBe(200);
+    subject.said = () => ({ ok: false, detail: 'no disk' });
+    const unwell = await ask(addressOf(daemon), '/readyz?verbose');
+    expect([unwell.status, unwell.body]).toEqual([
+      503,
+      'not ok: not well: subject\n[+] admin running\n[-] subject running: no disk\n',
+    ]);
+    subject.said = () => ({ ok: true });
+    expect((await ask(addressOf(daemon), '/readyz')).status).toBe(200);
+  });
+
+  test('is no when a service throws in health()', async () => {
+    const subject = new Subject();
+    await using daemon = await entrypoint([admin(), subject], quiet);
+    subject.said = () => Promise.reject(new Error('broken'));
+    expect((await ask(addressOf(daemon), '/readyz')).status).toBe(503);
+    subject.said = () => {
+      throw new Error('broken');
+    };
+    expect((await ask(addressOf(daemon), '/readyz')).status).toBe(503);
+  });
+
+  test('asks a service anew that hung and has been restarted', async () => {
+    const subject = new Subject();
+    const options = { port: 0, healthTimeoutMs: 20 };
+    await using daemon = await entrypoint([new AdminService(options), subject], quiet);
+    subject.said = () => new Promise(() => {});
+    expect((await ask(addressOf(daemon), '/readyz')).status).toBe(503);
+    await daemon.restart('subject');
+    subject.said = () => ({ ok: true });
+    expect(await until(daemon, '/readyz', 200)).toBe('ok\n');
+  });
+
+  test('is no while a critical service is being restarted, and yes when it runs again', async () => {
+    const subject = new Subject();
+    await using daemon = await entrypoint([admin(), subject], quiet);
+    const gate = Promise.withResolvers<void>();
+    subject.starting = () => gate.promise;
+    const restarting = daemon.restart('subject');
+    expect(await until(daemon, '/readyz?verbose', 503)).toMatch(/\[-\] subject st/);
+    gate.resolve();
+    await restarting;
+    await until(daemon, '/readyz', 200);
+  });
+
+  test('does not mind that a service that is not critical has failed for good, nor one that has finished', async () => {
+    const spare = new Subject({ name: 'spare', critical: false, restart: 'never' });
+    const done = new Subject({ name: 'done' });
+    await using daemon = await entrypoint([admin(), spare, done], quiet);
+    const gaveUp = eventOf(daemon, 'service-gave-up');
+    const finished = new Promise<void>((resolve) =>
+      daemon.on('service-stopped', ({ service }) => service === 'done' && resolve()),
+    );
+    spare.scope?.fail(new Error('it broke'));
+    done.scope?.finish();
+    await Promise.all([gaveUp, finished]);
+    for (;;) {
+      const { status, body } = await ask(addressOf(daemon), '/readyz?verbose');
+      expect(status).toBe(200);
+      if (body.includes('[+] spare failed: it broke') && body.includes('[+] done stopped')) break;
+    }
+  });
+
+  test('counts the services of a supervisor, unless that is not critical', async () => {
+    const inner = new Subject({ name: 'inner' });
+    const spare = new Subject({ name: 'spare' });
+    const services = [
+      admin(),
+      new Supervisor({ name: 'needed', services: [inner] }),
+      new Supervisor({ name: 'extra', critical: false, services: [spare] }),
+    ];
+    await using daemon = await entrypoint(services, quiet);
+    spare.said = () => ({ ok: false });
+    expect((await ask(addressOf(daemon), '/readyz')).status).toBe(200);
+    inner.said = () => ({ ok: false });
+    expect((await ask(addressOf(daemon), '/readyz')).body).toBe('not ok: not well: inner\n');
+  });
+
+  test('says no before any service begins to stop, and the control plane is there until all have', async () => {
+    const first = new Subject({ name: 'first' });
+    const last = new Subject({ name: 'last', after: ['first'] });
+    await using daemon = await entrypoint([admin(), first, last], quiet);
+    const address = addressOf(daemon);
+    const seen: string[] = [];
+    const look = (name: string) => async () => {
+      const ready = await ask(address, '/readyz');
+      const live = await ask(address, '/livez');
+      seen.push(`${name}: ${ready.status} ${ready.body.trim()}, ${live.status}`);
+    };
+    first.stopping = look('first');
+    last.stopping = look('last');
+    await daemon.stop();
+    expect(seen).toEqual([
+      'last: 503 not ok: the daemon is stopping, 200',
+      'first: 503 not ok: the daemon is stopping, 200',
+    ]);
+    await expect(ask(address, '/livez')).rejects.toThrow(/ECONNREFUSED/);
+  });
+
+  test('says no during the delay before the shutdown, while services still run', async () => {
+    const subject = new Subject();
+    const clock = new FakeClock();
+    const options = { ...quiet, clock, shutdown: { delayMs: 5_000 } };
+    await using daemon = await entrypoint([admin(), subject], options);
+    const stopped: boolean[] = [];
+    subject.stopping = async () => void stopped.push(true);
+    const stop = daemon.stop();
+    const body = await until(daemon, '/readyz?verbose', 503);
+    expect(body).toContain('the daemon is stopping');
+    expect(stopped).toEqual([]);
+    await clock.advance(5_000);
+    await stop;
+    expect(stopped).toEqual([true]);
+  });
+
+  test('says no when the shutdown begins while the services are being asked', async () => {
+    const subject = new Subject();
+    const clock = new FakeClock();
+    const options = { ...quiet, clock, shutdown: { delayMs: 5_000 } };
+    await using daemon = await entrypoint([admin(), subject], options);
+    const asked = Promise.withResolvers<void>();
+    const answer = Promise.withResolvers<Health>();
+    subject.said = () => {
+      asked.resolve();
+      return answer.promise;
+    };
+    const probe = ask(addressOf(daemon), '/readyz');
+    await asked.promise;
+    const stop = daemon.stop();
+    answer.resolve({ ok: true });
+    expect((await probe).body).toBe('not ok: the daemon is stopping\n');
+    await clock.advance(5_000);
+    await stop;
+  });
+});

@@ -1,0 +1,128 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type EntrypointOptions, type EventOf, entrypoint } from 'bosun';
+import { ProfilerService } from 'bosun/services/profiler';
+import { contractCases, FakeClock } from 'bosun/testing';
+import { describe, expect, it, test } from 'vitest';
+import { temporaryFolder } from '../support/postgres.ts';
+
+const quiet: EntrypointOptions = { log: { level: 'silent' }, ownsProcess: false };
+
+type Taken = EventOf<'profile-taken'>;
+
+async function profiled(profiler: ProfilerService) {
+  const clock = new FakeClock(1_000);
+  const daemon = await entrypoint([profiler], { ...quiet, clock });
+  const reports: Taken['report'][] = [];
+  let arrived = Promise.withResolvers<Taken['report']>();
+  daemon.on('profile-taken', ({ report }) => {
+    reports.push(report);
+    arrived.resolve(report);
+  });
+  return {
+    daemon,
+    clock,
+    reports,
+    /** Lets the interval pass, and resolves with what is reported. */
+    async next() {
+      arrived = Promise.withResolvers();
+      await clock.advance(profiler.options.intervalMs);
+      return await arrived.promise;
+    },
+    [Symbol.asyncDispose]: () => daemon.stop(),
+  };
+}
+
+describe('the profiler service', () => {
+  it('reports at each interval, and not before', async () => {
+    await using run = await profiled(new ProfilerService({ intervalMs: 5_000, hertz: 500 }));
+    await run.clock.advance(4_999);
+    expect(run.reports).toEqual([]);
+    const first = await run.next();
+    expect(first).toMatchObject({ at: 6_000, hertz: 500, files: [] });
+    const second = await run.next();
+    expect(second.at).toBeGreaterThan(first.at);
+    expect(second.durationMs).toBeGreaterThan(0);
+  });
+
+  it('is not critical, unless it is told to be', () => {
+    expect(new ProfilerService().options).toMatchObject({
+      critical: false,
+      intervalMs: 60_000,
+      hertz: 251,
+      top: 10,
+    });
+    expect(new ProfilerService({ critical: true }).options.critical).toBe(true);
+  });
+
+  it('counts samples by service, reports and what it has held up, for the metrics', async () => {
+    const profiler = new ProfilerService({ hertz: 500 });
+    await using run = await profiled(profiler);
+    const report = await run.next();
+    const samplesOf = (name: string) => profiler.metrics().find((metric) => metric.name === name)?.samples;
+    const samples = Object.values(report.byService).reduce((sum, hits) => sum + hits, 0) + report.idleSamples;
+    const counted = samplesOf('bosun_profiler_samples_total') as readonly { readonly value: number }[];
+    expect(counted.reduce((sum, { value }) => sum + value, 0)).toBe(samples);
+    expect(counted).toContainEqual({ labels: { owner: '(idle)' }, value: report.idleSamples });
+    expect(samplesOf('bosun_profiler_reports_total')).toEqual([{ value: 1 }]);
+    expect(samplesOf('bosun_profiler_file_errors_total')).toEqual([{ value: 0 }]);
+  });
+
+  it('writes files, counts those it cannot write, and goes on', async () => {
+    await using folder = await temporaryFolder();
+    const dir = join(folder.path, 'profiles');
+    await writeFile(dir, 'in the way');
+    const profiler = new ProfilerService({ dir });
+    await using run = await profiled(profiler);
+    expect((await run.next()).files).toEqual([]);
+    expect((await run.next()).files).toEqual([]);
+    const failed = profiler.metrics().find(({ name }) => name === 'bosun_profiler_file_errors_total');
+    expect(failed?.samples).toEqual([{ value: 2 }]);
+    expect(run.daemon.services[0]?.state.status).toBe('running');
+  });
+
+  it('names the files that it has written', async () => {
+    await using folder = await temporaryFolder();
+    await using run = await profiled(new ProfilerService({ dir: folder.path, formats: ['pprof'] }));
+    const { files } = await run.next();
+    expect(files).toHaveLength(1);
+    expect(files[0]).toMatch(/^\/.*\/profile-1970-01-01T.*\.pb\.gz$/);
+  });
+
+  it('reports again after a restart', async () => {
+    await using run = await profiled(new ProfilerService());
+    await run.next();
+    await run.daemon.restart('profiler');
+    expect((await run.next()).durationMs).toBeGreaterThan(0);
+  });
+
+  it('cannot run twice in a process', async () => {
+    await using run = await profiled(new ProfilerService());
+    await expect(run.daemon.add(new ProfilerService({ name: 'another' }))).rejects.toMatchObject({
+      code: 'ERR_SERVICE_START',
+      cause: { code: 'ERR_PROFILER_BUSY' },
+    });
+    expect((await run.next()).hertz).toBe(251);
+  });
+});
+
+describe('the contract of services, held by the profiler', () => {
+  const badOptions = [
+    { intervalMs: 999 },
+    { intervalMs: 300_001 },
+    { intervalMs: Number.POSITIVE_INFINITY },
+    { intervalMs: '1m' },
+    { hertz: 49 },
+    { hertz: 501 },
+    { hertz: 99.5 },
+    { top: 0 },
+    { dir: '' },
+    { formats: [] },
+    { formats: ['svg'] },
+    { maxFiles: 0 },
+    { logLevel: 'loud' },
+    { interval: 1_000 },
+  ];
+  for (const { name, run } of contractCases({ make: () => new ProfilerService(), badOptions }))
+    test(name, run);
+});
