@@ -42,7 +42,11 @@ test('nothing else is served', async () => {
   ];
   for (const name of names) {
     const response = await fetch(`${served.url}/dashboard/${name}`);
-    expect([name, response.status]).toEqual([name, 404]);
+    // 400: a path that leads out of the folder is none.
+    expect([name, response.status]).toEqual([
+      name,
+      name.startsWith('..') || name.startsWith('%2e') ? 400 : 404,
+    ]);
     await response.body?.cancel();
   }
 });

@@ -3,6 +3,8 @@ import { ApiError, ask, hasToken, keepToken, request } from './api.js';
 import { byId, el, setText } from './dom.js';
 import { bytes, duration } from './format.js';
 
+/** @import { SnapshotPlan } from '../../observe/memory/heap-snapshot.ts' */
+/** @import { ProfileReport } from '../../observe/reports.ts' */
 /**
  * @typedef {object} Question
  * @property {string} title
@@ -146,7 +148,7 @@ export function askReload(dialog) {
 
 /**
  * @param {Dialog} dialog
- * @param {(report: any) => void} show
+ * @param {(report: ProfileReport) => void} show
  */
 export function askProfile(dialog, show) {
   const seconds = field('Seconds', {
@@ -198,7 +200,7 @@ export function askProfile(dialog, show) {
 /** @param {Dialog} dialog */
 export async function askHeapSnapshot(dialog) {
   const title = 'Write a heap snapshot?';
-  /** @type {any} */
+  /** @type {SnapshotPlan} */
   let plan;
   try {
     plan = await ask('GET', '/api/heap-snapshot');

@@ -198,7 +198,7 @@ class Plot {
     return {
       width: this.#box.clientWidth || 200,
       height: HEIGHT,
-      padding: [8, 4, 0, 0],
+      padding: [8, 14, 0, 0],
       legend: { show: false },
       cursor: { sync: { key: 'process' }, drag: { x: false, y: false }, points: { size: 6 } },
       scales: {
