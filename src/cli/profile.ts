@@ -2,6 +2,7 @@ import { buffer } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import type { ProfileFormat } from '../control/protocol.ts';
 import { preview } from '../errors.ts';
+import { MAX_HERTZ, MIN_HERTZ } from '../observe/profile/limits.ts';
 import { profileTable } from '../observe/profile/table.ts';
 import type { ProfileReport } from '../observe/reports.ts';
 import type { Client } from './client.ts';
@@ -13,7 +14,7 @@ import { Progress } from './progress.ts';
 
 interface ProfileOptions extends DaemonOptions {
   readonly seconds: string;
-  readonly hertz: string;
+  readonly hertz?: string;
   readonly out?: string;
 }
 
@@ -31,12 +32,12 @@ export function profileCommand(): Command {
     "profile --json | jq '.byService'",
   ])
     .option('--seconds <count>', 'for how long, 1 to 300', '10')
-    .option('--hertz <count>', 'samples per second, 1 to 10000', '1000')
+    .option('--hertz <count>', `samples per second, ${MIN_HERTZ} to ${MAX_HERTZ} (default: what costs least)`)
     .option('--out <file>', `write it; the name ends in ${endings.map(([ending]) => ending).join(', ')}`)
     .action(async ({ seconds, hertz, out, ...options }: ProfileOptions) => {
       const format = out === undefined ? 'report' : formatOf(out);
       const client = await connect(options);
-      const path = `/api/profile?${new URLSearchParams({ seconds, hertz, format })}`;
+      const path = `/api/profile?${new URLSearchParams({ seconds, format, ...(hertz !== undefined && { hertz }) })}`;
       if (out === undefined) {
         const report = await taken(client, path, seconds, (answer) => buffer(answer));
         const parsed = JSON.parse(report.toString()) as ProfileReport;

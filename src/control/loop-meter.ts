@@ -40,25 +40,25 @@ export class LoopMeter {
     const stalls = [...this.#stalls];
     return [
       {
-        name: 'bosun_loop_delay_seconds',
+        name: 'bosun_event_loop_delay_seconds',
         help: `How late a timer of ${BEAT_MS} ms on the main event loop was.`,
         type: 'histogram',
         samples: [this.#delay.sample()],
       },
       {
-        name: 'bosun_loop_utilisation',
+        name: 'bosun_event_loop_utilisation',
         help: 'The share of each second or so in which the main event loop was busy, from 0 to 1.',
         type: 'histogram',
         samples: [this.#utilisation.sample()],
       },
       {
-        name: 'bosun_loop_stalls_total',
+        name: 'bosun_event_loop_stalls_total',
         help: 'How often the main event loop was blocked beyond the threshold, by the service that did it.',
         type: 'counter',
         samples: stalls.map(([culprit, { count }]) => ({ labels: { culprit }, value: count })),
       },
       {
-        name: 'bosun_loop_stall_seconds_total',
+        name: 'bosun_event_loop_stall_seconds_total',
         help: 'For how long the main event loop was so blocked, by the service that did it.',
         type: 'counter',
         samples: stalls.map(([culprit, { seconds }]) => ({ labels: { culprit }, value: seconds })),

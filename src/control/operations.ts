@@ -5,7 +5,7 @@ import { BosunError } from '../errors.ts';
 import type { HeapSnapshots } from '../observe/memory/heap-snapshot.ts';
 import type { Scope } from '../service.ts';
 import { hostOf } from '../supervisor/run.ts';
-import type { MainMethods, ProfileRequest } from './protocol.ts';
+import type { MainMethods } from './protocol.ts';
 
 /** A service cannot be restarted by what itself serves. */
 export class OwnRestartError extends BosunError {
@@ -50,7 +50,13 @@ export function operations({
       await control.restart(name);
     },
     reload: () => control.reload(),
-    profile: takeProfile,
+    async profile({ seconds, hertz, format }, signal) {
+      const { takeProfile } = await import('../observe/profile/index.ts');
+      const profile = await takeProfile({ seconds, hertz, signal });
+      const report = { ...(await profile.report()), files: [] };
+      emit({ type: 'profile-taken', report });
+      return format === 'report' ? report : await profile.encode(format);
+    },
     async heapPlan() {
       return await (await heapSnapshots()).plan();
     },
@@ -63,15 +69,6 @@ export function operations({
       return taken;
     },
   };
-}
-
-async function takeProfile(
-  { seconds, hertz, format }: ProfileRequest,
-  signal: AbortSignal,
-): Promise<Awaited<ReturnType<MainMethods['profile']>>> {
-  const { takeProfile } = await import('../observe/profile/index.ts');
-  const profile = await takeProfile({ seconds, hertz, signal });
-  return format === 'report' ? await profile.report() : await profile.encode(format);
 }
 
 /** `mkdtemp` makes it with mode 0700. It stays when there are snapshots in it. */

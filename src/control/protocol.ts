@@ -80,8 +80,8 @@ export type ProfileFormat = (typeof profileFormats)[number];
 /** A profile that is to be taken. */
 export interface ProfileRequest {
   readonly seconds: number;
-  /** Samples per second. */
-  readonly hertz: number;
+  /** Samples per second; `undefined`: what costs least. */
+  readonly hertz: number | undefined;
   readonly format: ProfileFormat;
 }
 

@@ -38,9 +38,6 @@ const followed = new WeakMap<Control, SupervisionMetrics>();
 export class SupervisionMetrics {
   readonly #control: Control;
   readonly #counts = new Map<string, Counts>();
-  #stalls = 0;
-  #stalledMs = 0;
-  #suspicions = 0;
 
   static of(control: Control): SupervisionMetrics {
     let metrics = followed.get(control);
@@ -70,13 +67,6 @@ export class SupervisionMetrics {
         'Log lines that were dropped as their reader was too slow.',
         logDropped,
       ),
-      counter('bosun_event_loop_stalls_total', 'Stalls that the stall detector has seen.', this.#stalls),
-      counter(
-        'bosun_event_loop_stalled_seconds_total',
-        'How long those took together.',
-        this.#stalledMs / 1_000,
-      ),
-      counter('bosun_leak_suspicions_total', 'Leaks that the memory tracer has suspected.', this.#suspicions),
     ];
   }
 
@@ -151,14 +141,6 @@ export class SupervisionMetrics {
         break;
       case 'service-removed':
         this.#counts.delete(event.service);
-        break;
-      case 'loop-stalled':
-        if (!event.stall.over) break;
-        this.#stalls += 1;
-        this.#stalledMs += event.stall.durationMs;
-        break;
-      case 'leak-suspected':
-        this.#suspicions += 1;
         break;
     }
   }

@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { BosunError } from '../errors.ts';
+import { workerEntry } from '../package-files.ts';
 import type { Host } from '../supervisor/host.ts';
-import { workerEntry } from '../worker-entry.ts';
 import { Heartbeat } from './heartbeat.ts';
 import type { MainMethods, ThreadData, ThreadMethods } from './protocol.ts';
 import { Rpc } from './rpc.ts';

@@ -1,6 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { toError } from '../errors.ts';
-import { workerEntry } from '../worker-entry.ts';
+import { workerEntry } from '../package-files.ts';
 import { TaskDataError, WorkerDiedError } from './errors.ts';
 import type { Backend, BackendListener } from './lane.ts';
 import type { Task } from './task.ts';

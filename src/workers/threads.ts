@@ -1,6 +1,6 @@
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import type { Piscina } from 'piscina';
-import { workerEntry } from '../worker-entry.ts';
+import { workerEntry } from '../package-files.ts';
 import { TaskDataError, WorkerDiedError } from './errors.ts';
 import type { Backend, BackendListener } from './lane.ts';
 import { List, type Place } from './list.ts';

@@ -411,24 +411,6 @@ describe('the daemon tells', () => {
     await bench.stop();
   });
 
-  test('what is observed of it: stalls that are over, and suspicions', async () => {
-    const observer = new Observer();
-    await using _daemon = await entrypoint([observer], quiet);
-    const stall = { id: 1, beganAt: 0, service: undefined, stack: [] };
-    const { host } = observer;
-    host.emit({ type: 'loop-stalled', stall: { ...stall, durationMs: 500, over: false } });
-    host.emit({ type: 'loop-stalled', stall: { ...stall, durationMs: 1_500, over: true } });
-    host.emit({
-      type: 'leak-suspected',
-      suspicion: { at: 0, mibPerHour: 1, confidence: 1, suspect: undefined },
-    });
-    const scrape = await observer.scrape();
-    expect(scrape.value('bosun_event_loop_stalls_total')).toBe(1);
-    expect(scrape.value('bosun_event_loop_stalled_seconds_total')).toBe(1.5);
-    expect(scrape.value('bosun_leak_suspicions_total')).toBe(1);
-    expect(scrape.value('bosun_log_lines_dropped_total')).toBe(0);
-  });
-
   test('policies that have a name, by kind and outcome', async () => {
     const observer = new Observer();
     await using _daemon = await entrypoint([observer], quiet);

@@ -74,7 +74,9 @@ test('so are decorated methods; a time limit ends a call that hangs', async () =
       platform: 'node',
       format: 'esm',
       target: 'es2022',
-      banner: { js: "import { createRequire } from 'node:module'; const require = createRequire('/');" },
+      banner: {
+        js: "import { createRequire as requireFor } from 'node:module'; const require = requireFor('/');",
+      },
     });
     const outcomes = await outcomesOf(outfile);
     expect(outcomes).toEqual({ ...expected, never: 'TimeoutError ERR_TIMEOUT' });

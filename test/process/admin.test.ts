@@ -102,7 +102,7 @@ describe('the log', () => {
     expect(await daemon.logged(({ path }) => path === '/api/services/nobody/restart')).toMatchObject({
       level: 30,
       status: 404,
-      error: 'there is no service "nobody"',
+      error: 'there is no service named "nobody"',
     });
   });
 

@@ -270,7 +270,7 @@ describe.skipIf(noBrowser)('the dashboard', { timeout: 120_000 }, () => {
     await page.getByLabel('Seconds').fill('2');
     await page.keyboard.press('Enter');
     await noticed(page, 'Profiled for 2 s.');
-    expect(asked).toEqual(['POST ?seconds=2&hertz=1000&format=report']);
+    expect(asked).toEqual(['POST ?seconds=2&format=report']);
     await page.locator('#profile-summary', { hasText: '20 % idle; of the rest api 75 %' }).waitFor();
     const says = (text: string) => page.locator('#flame-readout', { hasText: text }).waitFor();
     await page.locator('#flame').focus();

@@ -229,7 +229,7 @@ test('each stall of 150 ms is reported, and stands in the metrics, which tell wh
       .at(-1)
       ?.metrics?.map((metric) => [metric.name, metric]),
   );
-  const delay = metrics.get('bosun_loop_delay_seconds')?.samples[0] as {
+  const delay = metrics.get('bosun_event_loop_delay_seconds')?.samples[0] as {
     readonly bounds: readonly number[];
     readonly counts: readonly number[];
   };
@@ -239,8 +239,8 @@ test('each stall of 150 ms is reported, and stands in the metrics, which tell wh
     const samples = metrics.get(name)?.samples as readonly { readonly value: number }[];
     return samples.reduce((sum, { value }) => sum + value, 0);
   };
-  expect(total('bosun_loop_stalls_total')).toBe(stalls.length);
-  expect(total('bosun_loop_stall_seconds_total')).toBeGreaterThanOrEqual(0.5);
+  expect(total('bosun_event_loop_stalls_total')).toBe(stalls.length);
+  expect(total('bosun_event_loop_stall_seconds_total')).toBeGreaterThanOrEqual(0.5);
 });
 
 describe('no stall is reported', () => {

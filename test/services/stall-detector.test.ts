@@ -103,7 +103,7 @@ test('it watches again after it has been restarted, and counts on', async () => 
   await stalled(400);
   await daemon.restart('stall-detector');
   expect(await stalled(400)).toMatchObject({ over: true, service: 'blocker' });
-  const total = detector.metrics().find(({ name }) => name === 'bosun_loop_stalls_total');
+  const total = detector.metrics().find(({ name }) => name === 'bosun_event_loop_stalls_total');
   expect(total?.samples).toContainEqual({ labels: { culprit: 'blocker' }, value: 2 });
 });
 

@@ -1,10 +1,10 @@
 import { fileURLToPath } from 'node:url';
 import { type Tasks, WorkerDiedError } from 'bosun';
 import { describe, expect, test, vi } from 'vitest';
-import { workerEntry } from '../../src/worker-entry.ts';
+import { workerEntry } from '../../src/package-files.ts';
 import { drained, Gate, TestPool, tasksFile } from './support.ts';
 
-vi.mock('../../src/worker-entry.ts', { spy: true });
+vi.mock('../../src/package-files.ts', { spy: true });
 
 type Fixture = typeof import('./fixtures/tasks.ts');
 type FixtureTasks = Tasks<Fixture>;

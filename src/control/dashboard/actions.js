@@ -159,23 +159,11 @@ export function askProfile(dialog, show) {
     required: '',
     id: 'profile-seconds',
   });
-  const hertz = field('Samples per second', {
-    type: 'number',
-    min: '10',
-    max: '10000',
-    value: '1000',
-    required: '',
-  });
   const progress = el('progress', { 'aria-label': 'Profile' });
   progress.hidden = true;
   dialog.open({
     title: 'Profile the processor’s time?',
-    body: [
-      seconds.node,
-      hertz.node,
-      paragraph('It slows the daemon by a few per cent while it runs.'),
-      progress,
-    ],
+    body: [seconds.node, paragraph('It slows the daemon by a few per cent while it runs.'), progress],
     confirm: 'Profile',
     async act(signal) {
       const length = seconds.input.valueAsNumber;
@@ -186,7 +174,7 @@ export function askProfile(dialog, show) {
         progress.value = Math.min(length, (performance.now() - begun) / 1_000);
       }, 200);
       try {
-        const query = `seconds=${length}&hertz=${hertz.input.valueAsNumber}&format=report`;
+        const query = `seconds=${length}&format=report`;
         show(await ask('POST', `/api/profile?${query}`, signal));
       } finally {
         clearInterval(timer);

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { extname, join } from 'node:path';
-import { packageFolder } from '../../worker-entry.ts';
+import { packageFile } from '../../package-files.ts';
 import { Refusal, type Reply } from './reply.ts';
 
 const types: Readonly<Record<string, string>> = {
@@ -70,7 +70,7 @@ export async function dashboardFile(name: string): Promise<Reply> {
 }
 
 function pathOf(name: string): string | undefined {
-  if (own.includes(name)) return join(packageFolder, 'control/dashboard', name);
+  if (own.includes(name)) return packageFile(`control/dashboard/${name}`);
   const library = Object.hasOwn(uplot, name) ? uplot[name] : undefined;
   return library === undefined ? undefined : createRequire(import.meta.url).resolve(library);
 }

@@ -1,5 +1,6 @@
 import { open } from 'node:fs/promises';
 import { toError } from '../../errors.ts';
+import { MAX_HERTZ, MAX_SAMPLES, MIN_HERTZ } from '../../observe/profile/limits.ts';
 import { type ProfileFormat, profileFormats } from '../protocol.ts';
 import { RemoteError } from '../rpc.ts';
 import { Query } from './query.ts';
@@ -10,8 +11,6 @@ import { checkService } from './services.ts';
 
 const DEFAULT_SECONDS = 10;
 const MAX_SECONDS = 300;
-const DEFAULT_HERTZ = 1_000;
-const MAX_HERTZ = 10_000;
 
 /** What the main thread refuses, as HTTP says it; anything else is a failure: 500. */
 const statuses: Readonly<Record<string, number>> = {
@@ -69,7 +68,7 @@ const profileTypes: Readonly<Record<Exclude<ProfileFormat, 'report'>, string>> =
 export async function takeProfile({ main }: ControlPlane, { url, signal }: Ask): Promise<Reply> {
   const query = new Query(url, ['seconds', 'hertz', 'format']);
   const seconds = query.integer('seconds', 1, MAX_SECONDS) ?? DEFAULT_SECONDS;
-  const hertz = query.integer('hertz', 1, MAX_HERTZ) ?? DEFAULT_HERTZ;
+  const hertz = query.integer('hertz', MIN_HERTZ, Math.min(MAX_HERTZ, Math.floor(MAX_SAMPLES / seconds)));
   const format = query.oneOf('format', profileFormats) ?? 'cpuprofile';
   const profile = await asked(main.call('profile', { seconds, hertz, format }, { signal }));
   if (format === 'report' || !(profile instanceof Uint8Array)) return { body: profile };

@@ -21,9 +21,6 @@ export interface SamplerOptions {
   readonly discoveryMs: number;
 }
 
-/** The least rate, in samples per second: ending a capture waits for up to two samples, on the event loop. */
-export const MIN_HERTZ = 50;
-
 /** How many samples a capture should have for their absence to mean something. */
 const ENOUGH_SAMPLES = 20;
 

@@ -1,8 +1,9 @@
 import { type Clock, systemClock } from '../../clock.ts';
 import { ProfilerBusyError } from './errors.ts';
+import { MAX_HERTZ, MAX_SAMPLES, MIN_HERTZ } from './limits.ts';
 import { loadTimeProfiler, type TimeProfilerClass } from './native.ts';
 import { Profile } from './profile.ts';
-import { type Capture, MIN_HERTZ, Sampler, type SamplerOptions } from './sampler.ts';
+import { type Capture, Sampler, type SamplerOptions } from './sampler.ts';
 
 /** The one that samples all the time, if there is one. */
 let continuous: ContinuousProfiler | undefined;
@@ -98,7 +99,7 @@ export class ContinuousProfiler {
 export interface TakeProfileOptions {
   /** How long it samples, counted from when sampling has begun. Default: 10. */
   readonly seconds?: number;
-  /** Samples per second. Default: the rate of the profiler service, if one runs, else 1 000. */
+  /** Samples per second. Default: the rate of the profiler service, if one runs, else 1 000, or less for a long one. */
   readonly hertz?: number | undefined;
   /** Ends it early, without a profile. */
   readonly signal?: AbortSignal | undefined;
@@ -107,9 +108,6 @@ export interface TakeProfileOptions {
 }
 
 const DEFAULT_HERTZ = 1_000;
-
-/** Of one profile: a hundred bytes each, and V8 needs about 1 ms to give up 6 000, on the event loop. */
-const MAX_SAMPLES = 150_000;
 
 /**
  * Profiles the thread that it is called in, whether a profiler service runs or not. At the rate of that service
@@ -123,13 +121,13 @@ const MAX_SAMPLES = 150_000;
  */
 export async function takeProfile({
   seconds = 10,
-  hertz = continuous?.hertz ?? DEFAULT_HERTZ,
+  hertz = continuous?.hertz ?? Math.min(DEFAULT_HERTZ, Math.floor(MAX_SAMPLES / seconds)),
   signal,
   clock = systemClock,
 }: TakeProfileOptions = {}): Promise<Profile> {
   if (!(seconds > 0)) throw new RangeError(`takeProfile: seconds must be above 0, received ${seconds}`);
-  if (!(hertz >= MIN_HERTZ && hertz <= 10_000)) {
-    throw new RangeError(`takeProfile: hertz must be from ${MIN_HERTZ} to 10000, received ${hertz}`);
+  if (!(hertz >= MIN_HERTZ && hertz <= MAX_HERTZ)) {
+    throw new RangeError(`takeProfile: hertz must be from ${MIN_HERTZ} to ${MAX_HERTZ}, received ${hertz}`);
   }
   if (seconds * hertz > MAX_SAMPLES) {
     throw new RangeError(
