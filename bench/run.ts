@@ -15,6 +15,8 @@ const all = [
   'policy',
   'workers',
   'profiler',
+  'metrics',
+  'observe',
 ];
 const wanted = process.argv.length > 2 ? process.argv.slice(2) : all;
 

@@ -24,6 +24,7 @@ async function timeToReady(args: readonly string[]): Promise<number> {
       ECHO_PORT: '0',
       RATE_PORT: '0',
       UDP_PORT: '0',
+      ADMIN_PORT: '0',
       BOSUN_LOG_FORMAT: 'json',
     },
     stdio: ['ignore', 'pipe', 'inherit'],

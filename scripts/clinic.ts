@@ -67,6 +67,7 @@ async function profile(tool: string, maxRequests: number): Promise<string | unde
       RATE_PORT: '0',
       ECHO_PORT: '0',
       UDP_PORT: '0',
+      ADMIN_PORT: '0',
       BOSUN_LOG_FORMAT: 'json',
       NO_INSIGHT: '1',
       NO_UPDATE_NOTIFIER: '1',

@@ -33,7 +33,7 @@ test('every TypeScript and YAML snippet is one of those that are run here', () =
     'bosun.yaml',
     'products.ts',
     'heartbeat.ts',
-    'group.ts',
+    'watched.yaml',
     'calls.ts',
     'embedded.ts',
   ]);
@@ -42,7 +42,7 @@ test('every TypeScript and YAML snippet is one of those that are run here', () =
 test('the daemon on the first screen serves', async () => {
   await using postgres = await startPostgres();
   await using daemon = await startDaemon(join(folder, 'bosun.yaml'), {
-    env: { DATABASE_URL: postgres.url, PORT: '0', ECHO_PORT: '0' },
+    env: { DATABASE_URL: postgres.url, PORT: '0', ECHO_PORT: '0', ADMIN_PORT: '0' },
   });
   const response = await fetch(`${daemon.address('products')}/version`);
   expect(await response.json()).toEqual({ version: expect.stringContaining('PostgreSQL') });
@@ -50,12 +50,23 @@ test('the daemon on the first screen serves', async () => {
   expect(await daemon.exited).toBe(0);
 });
 
-test.each(['heartbeat.ts', 'group.ts'])('%s runs until it is told to stop', async (name) => {
-  const child = snippet(name);
+test('heartbeat.ts runs until it is told to stop', async () => {
+  const child = snippet('heartbeat.ts');
   for await (const line of createInterface({ input: child.stdout })) {
     if (line.includes('ready in')) child.kill('SIGTERM');
   }
   expect(await child.exited).toBe(0);
+});
+
+test('the daemon that is watched shows itself', async () => {
+  await using daemon = await startDaemon(join(folder, 'watched.yaml'), { env: { ADMIN_PORT: '0' } });
+  const response = await fetch(`${daemon.address('admin')}/api/status`);
+  expect(await response.json()).toMatchObject({
+    phase: 'ready',
+    features: { memory: true, profiler: true, stalls: true },
+  });
+  daemon.kill('SIGTERM');
+  expect(await daemon.exited).toBe(0);
 });
 
 test('calls.ts answers from the database, and stops when it is told to', async () => {

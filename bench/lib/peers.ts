@@ -8,6 +8,8 @@ export interface Peer extends AsyncDisposable {
   readonly name: string;
   readonly pid: number;
   readonly port: number;
+  /** Sends a message, and resolves with the next one that comes back. */
+  ask(message: string): Promise<unknown>;
 }
 
 /** Starts `bench/servers/<file>`, which says `LISTENING <port>` on stdout once it serves. */
@@ -20,13 +22,18 @@ export async function startPeer(
   const path = fileURLToPath(new URL(`../servers/${file}`, import.meta.url));
   const child = spawn(process.execPath, ['--conditions=bosun-source', path, ...args], {
     env: { ...process.env, NODE_ENV: 'production', ...env },
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
   });
   const port = await listeningPort(child, name);
   return {
     name,
     pid: child.pid as number,
     port,
+    async ask(message) {
+      const answer = new Promise((resolve) => child.once('message', resolve));
+      child.send(message);
+      return await answer;
+    },
     async [Symbol.asyncDispose]() {
       if (child.exitCode !== null) return;
       const exited = new Promise((resolve) => child.once('exit', resolve));

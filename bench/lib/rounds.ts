@@ -24,13 +24,17 @@ export async function roundRobin(
   peers: readonly Peer[],
   rounds: number,
   load: (peer: Peer) => Promise<Slice>,
+  /** Done before each slice, and not measured; what it returns ends it. */
+  prepare: (peer: Peer) => Promise<() => Promise<void>> = async () => async () => {},
 ): Promise<Map<string, Sample[]>> {
   const samples = new Map<string, Sample[]>(peers.map((peer) => [peer.name, []]));
   for (let round = 0; round <= rounds; round++) {
     for (const peer of round % 2 === 0 ? peers : [...peers].reverse()) {
+      const end = await prepare(peer);
       const before = cpuMicros(peer.pid);
       const slice = await load(peer);
       const used = cpuMicros(peer.pid) - before;
+      await end();
       if (round === 0) continue;
       samples.get(peer.name)?.push({
         perSecond: slice.requests / slice.seconds,

@@ -1,7 +1,6 @@
 import { entrypoint, service } from 'bosun';
 import { HttpService } from 'bosun/services/http';
 import { PostgresService } from 'bosun/services/postgres';
-import { ProfilerService } from 'bosun/services/profiler';
 import pg from 'pg';
 import { brandsApp } from './app.ts';
 
@@ -25,11 +24,5 @@ const http = { host: '127.0.0.1', port: 0, accessLog: 'silent' } as const;
 const database = new PostgresService({ url });
 const whole = process.argv.includes('--postgres-service');
 const api = whole ? new OnPostgresService({ ...http, database }) : new OnPlainPool(http);
-const profiled = process.argv.includes('--profiler');
-const services = [
-  ...(whole ? [database] : []),
-  api,
-  ...(profiled ? [new ProfilerService({ intervalMs: 5_000 })] : []),
-];
-await entrypoint(services, { log: { level: 'warn' } });
+await entrypoint(whole ? [database, api] : [api], { log: { level: 'warn' } });
 console.log(`LISTENING ${new URL(api.addresses[0] as string).port}`);

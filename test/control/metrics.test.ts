@@ -536,7 +536,14 @@ test('every family is in the documentation', () => {
 test('promtool has no complaint about the reference daemon', async ({ skip }) => {
   skip(!hasPromtool && process.env.CI !== 'true', 'promtool is not installed: apt-get install prometheus');
   const config = fileURLToPath(new URL('../../examples/catalogue/bosun.yaml', import.meta.url));
-  const env = { PORT: '0', ECHO_PORT: '0', RATE_PORT: '0', UDP_PORT: '0', LOG_LEVEL: 'silent' };
+  const env = {
+    PORT: '0',
+    ECHO_PORT: '0',
+    RATE_PORT: '0',
+    UDP_PORT: '0',
+    ADMIN_PORT: '0',
+    LOG_LEVEL: 'silent',
+  };
   const { services } = await loadConfig(config, { env });
   const instances = compose(services);
   const observer = new Observer();

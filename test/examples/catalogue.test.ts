@@ -12,7 +12,7 @@ import { type Daemon, startDaemon } from '../support/daemon.ts';
 import { startPostgres, temporaryFolder } from '../support/postgres.ts';
 
 const config = fileURLToPath(new URL('../../examples/catalogue/bosun.yaml', import.meta.url));
-const freePorts = { PORT: '0', ECHO_PORT: '0', RATE_PORT: '0', UDP_PORT: '0' };
+const freePorts = { PORT: '0', ECHO_PORT: '0', RATE_PORT: '0', UDP_PORT: '0', ADMIN_PORT: '0' };
 
 describe('the catalogue on a Postgres of its user', () => {
   let daemon: Daemon;

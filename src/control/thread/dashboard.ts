@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { extname, join } from 'node:path';
+import { extname } from 'node:path';
 import { packageFile } from '../../package-files.ts';
 import { Refusal, type Reply } from './reply.ts';
 

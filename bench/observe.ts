@@ -1,0 +1,62 @@
+/**
+ * What it costs to watch the reference daemon; results in results/observe.md. One process, in which the services
+ * that watch are added and removed: equal processes differ by more than what is to be measured.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createDatabase, PRODUCTS } from './lib/brands.ts';
+import { type Peer, startPeer } from './lib/peers.ts';
+import { machine, report } from './lib/report.ts';
+import { roundRobin, table } from './lib/rounds.ts';
+import { randomIds, wrk } from './lib/wrk.ts';
+
+const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 24);
+const SLICE_SECONDS = 3;
+const CONNECTIONS = 50;
+
+const description = machine();
+await using postgres = await createDatabase();
+await using daemon = await startPeer('nothing', 'observed.ts', { DATABASE_URL: postgres.url });
+
+/** The same process, watched by something. */
+const watched = (name: string): Peer => ({ ...daemon, name });
+const peers = [
+  'nothing',
+  'memory tracer',
+  'profiler',
+  'stall detector and control plane',
+  'all',
+  'nothing again',
+].map(watched);
+
+/** As Prometheus would, but each second. */
+async function scrape(admin: string | undefined, signal: AbortSignal): Promise<void> {
+  while (admin !== undefined && !signal.aborted) {
+    const response = await fetch(new URL('/metrics', admin), { signal });
+    await response.text();
+    await sleep(1_000, undefined, { signal });
+  }
+}
+
+const script = randomIds(PRODUCTS);
+const samples = await roundRobin(
+  peers,
+  ROUNDS,
+  ({ port }) => wrk(`http://127.0.0.1:${port}/products/`, CONNECTIONS, SLICE_SECONDS, script),
+  async ({ name }) => {
+    const { admin } = (await daemon.ask(name.replace(' again', ''))) as { admin?: string };
+    const end = new AbortController();
+    const scraping = scrape(admin, end.signal).catch((error) => {
+      if (!end.signal.aborted) throw error;
+    });
+    return async () => {
+      end.abort();
+      await scraping;
+    };
+  },
+);
+
+report('observe', 'Watching a daemon', [
+  `${description}.`,
+  `The API of the reference daemon under load (\`/products/{id}\`, ${CONNECTIONS} connections), watched by services with their default options; they are added to and removed from one process between slices, and with the control plane /metrics is read each second. Ratios are taken round by round; the second slice with nothing shows what the noise makes of two equals. ${ROUNDS} rounds of ${SLICE_SECONDS} s each, in turn. Median [range].`,
+  table(samples, 'nothing'),
+]);

@@ -1,0 +1,50 @@
+import { type Entrypoint, entrypoint, type Service } from 'bosun';
+import { PostgresService } from 'bosun/services/postgres';
+import { Catalogue } from '../../examples/catalogue/catalogue.ts';
+import { Summary } from '../../examples/catalogue/summary.ts';
+
+/**
+ * The API of the reference daemon, to which the parent process adds what watches it, and takes it away again: two
+ * processes of the same code differ by more than what is to be measured.
+ */
+const database = new PostgresService({ url: process.env.DATABASE_URL ?? '' });
+const summary = new Summary({ database, intervalMs: 10_000 });
+const api = new Catalogue({ host: '127.0.0.1', port: 0, deadlineMs: 5_000, database, summary });
+const daemon: Entrypoint = await entrypoint([database, summary, api], { log: { level: 'warn' } });
+
+const watchers: Readonly<Record<string, () => Promise<Service[]>>> = {
+  async nothing() {
+    return [];
+  },
+  async 'memory tracer'() {
+    const { MemoryTracerService } = await import('bosun/services/memory-tracer');
+    return [new MemoryTracerService()];
+  },
+  async profiler() {
+    const { ProfilerService } = await import('bosun/services/profiler');
+    return [new ProfilerService()];
+  },
+  async 'stall detector and control plane'() {
+    const { AdminService } = await import('bosun/services/admin');
+    const { StallDetectorService } = await import('bosun/services/stall-detector');
+    return [new AdminService({ port: 0 }), new StallDetectorService()];
+  },
+  async all() {
+    const groups = Object.entries(watchers).filter(([name]) => name !== 'all');
+    return (await Promise.all(groups.map(([, make]) => make()))).flat();
+  },
+};
+
+let current: Service[] = [];
+
+/** Tells the parent, when it is done, where the control plane is. */
+process.on('message', async (name: string) => {
+  for (const service of current) await daemon.remove(service.name);
+  current = (await watchers[name]?.()) ?? [];
+  for (const service of current) await daemon.add(service);
+  const admin = daemon.services.find((service) => service.name === 'admin');
+  process.send?.({ watched: name, admin: admin?.addresses[0] });
+});
+// It ends with its signal, not with its parent's pipe.
+process.channel?.unref();
+console.log(`LISTENING ${new URL(api.addresses[0] as string).port}`);
