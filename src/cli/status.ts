@@ -75,13 +75,16 @@ export function summary({ name, host, pid, node, phase, uptimeMs, blockedMs, pro
 const percent = (share: number) => `${Math.round(share * 100)} %`;
 const milliseconds = (ms: number) => `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
 
+const known = (value: number | null, show: (value: number) => string) =>
+  value === null ? [] : [show(value)];
+
 const figures = (process: ProcessFigures): string[] => [
   `cpu ${percent(process.cpuShare)}`,
   `rss ${shortSize(process.rssBytes)}`,
   `heap ${shortSize(process.heapUsedBytes)}`,
   `external ${shortSize(process.externalBytes)}`,
-  `loop ${percent(process.loopUtilisation)} busy`,
-  `loop delay p99 ${milliseconds(process.loopDelayP99Ms)}`,
-  `${process.requestsPerSecond.toFixed(process.requestsPerSecond < 10 ? 1 : 0)} requests/s`,
-  ...(process.requestP99Ms === null ? [] : [`request p99 ${milliseconds(process.requestP99Ms)}`]),
+  ...known(process.loopUtilisation, (share) => `loop ${percent(share)} busy`),
+  ...known(process.loopDelayP99Ms, (ms) => `loop delay p99 ${milliseconds(ms)}`),
+  ...known(process.requestsPerSecond, (rate) => `${rate.toFixed(rate < 10 ? 1 : 0)} requests/s`),
+  ...known(process.requestP99Ms, (ms) => `request p99 ${milliseconds(ms)}`),
 ];

@@ -55,11 +55,11 @@ export class LoopReader implements Disposable {
     this.#requests = undefined;
   }
 
-  #readDelay(): number {
+  #readDelay(): number | null {
     if (this.#delay === undefined) {
       this.#delay = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
       this.#delay.enable();
-      return 0;
+      return null;
     }
     // What is recorded is the time between two ticks; none at all gives NaN or 0.
     const delayMs = this.#delay.percentile(99) / 1e6 - RESOLUTION_MS;
@@ -67,17 +67,19 @@ export class LoopReader implements Disposable {
     return Math.max(0, delayMs || 0);
   }
 
-  #readUtilisation(): number {
+  #readUtilisation(): number | null {
     const before = this.#utilisation;
     this.#utilisation = performance.eventLoopUtilization();
-    return before === undefined ? 0 : performance.eventLoopUtilization(this.#utilisation, before).utilization;
+    return before === undefined
+      ? null
+      : performance.eventLoopUtilization(this.#utilisation, before).utilization;
   }
 
   #readRequests(): Pick<LoopFigures, 'requestsPerSecond' | 'requestP99Ms'> {
     const before = this.#requests;
     const now = sum(this.#samples());
     this.#requests = now;
-    if (before === undefined || now === undefined) return { requestsPerSecond: 0, requestP99Ms: null };
+    if (before === undefined) return { requestsPerSecond: null, requestP99Ms: null };
     const counts = now.counts.map((count, index) => Math.max(0, count - (before.counts[index] ?? 0)));
     const total = counts.reduce((all, count) => all + count, 0);
     const seconds = quantile(0.99, now.bounds, counts);
@@ -102,15 +104,14 @@ export class LoopReader implements Disposable {
   }
 }
 
-function sum([first, ...rest]: readonly HistogramSample[]): Requests | undefined {
-  if (first === undefined) return undefined;
-  const counts = [...first.counts];
+function sum([first, ...rest]: readonly HistogramSample[]): Requests {
+  const counts = [...(first?.counts ?? [])];
   for (const sample of rest) {
     sample.counts.forEach((count, index) => {
       counts[index] = (counts[index] ?? 0) + count;
     });
   }
-  return { at: performance.now(), bounds: first.bounds, counts };
+  return { at: performance.now(), bounds: first?.bounds ?? [], counts };
 }
 
 /**

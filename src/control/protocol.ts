@@ -45,18 +45,21 @@ export interface HealthInfo {
 /** By service; those that do not run are not asked. */
 export type HealthReport = Readonly<Record<string, HealthInfo>>;
 
-/** What the main loop says of itself; durations and counts are since it was asked last. */
+/**
+ * What the main loop says of itself; durations and counts are since it was asked last, and `null` when it was not
+ * asked shortly before.
+ */
 export interface LoopFigures {
   readonly heapUsedBytes: number;
   readonly heapTotalBytes: number;
   readonly externalBytes: number;
   readonly arrayBuffersBytes: number;
-  readonly loopDelayP99Ms: number;
+  readonly loopDelayP99Ms: number | null;
   /** From 0 to 1. */
-  readonly loopUtilisation: number;
+  readonly loopUtilisation: number | null;
   /** Of all HTTP services. */
-  readonly requestsPerSecond: number;
-  /** `null`: there was no request. */
+  readonly requestsPerSecond: number | null;
+  /** Also `null` when there was no request. */
   readonly requestP99Ms: number | null;
 }
 

@@ -46,7 +46,7 @@ test('requests are those since the last reading; a service without metrics distu
     ownsProcess: false,
   });
   served.durations.observe(5);
-  expect(served.reader?.read()).toMatchObject({ requestsPerSecond: 0, requestP99Ms: null });
+  expect(served.reader?.read()).toMatchObject({ requestsPerSecond: null, requestP99Ms: null });
   for (let i = 0; i < 100; i++) served.durations.observe(0.05);
   const { requestsPerSecond = 0, requestP99Ms = 0, heapUsedBytes = 0 } = served.reader?.read() ?? {};
   expect(requestsPerSecond).toBeGreaterThan(0);

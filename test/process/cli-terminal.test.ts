@@ -21,7 +21,7 @@ describe('bosun top', () => {
     const { code, stdout } = await daemon.bosun(['top']);
     expect(code).toBe(0);
     expect(stdout).toMatch(/: ready, pid \d+, up .*, Node v\d+/);
-    expect(stdout).toMatch(/^cpu \d+ %, rss \d+.* MiB, heap .*, loop \d+ % busy, /m);
+    expect(stdout).toMatch(/^cpu \d+ %, rss \d+.* MiB, heap .*, external /m);
     expect(stdout).toMatch(/^talker +running/m);
     expect(stdout).not.toContain('\x1b');
     expect(JSON.parse((await daemon.bosun(['top', '--json'])).stdout)).toMatchObject({ phase: 'ready' });

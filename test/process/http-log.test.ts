@@ -22,12 +22,16 @@ beforeAll(async () => {
   children.defer(() => void child.kill('SIGKILL'));
   const closed = once(child, 'close');
   const ready = Promise.withResolvers<Record<string, readonly string[]>>();
+  const waiting = Promise.withResolvers<void>();
+  const given = Promise.withResolvers<void>();
   createInterface({ input: child.stdout }).on('line', (text) => {
     const line = JSON.parse(text) as Line;
     lines.push(line);
+    if (line.msg === 'waiting') waiting.resolve();
+    if (line.msg === 'given up') given.resolve();
     if (line.msg.startsWith('ready')) ready.resolve(line.addresses as Record<string, readonly string[]>);
   });
-  const { loud, quiet } = await ready.promise;
+  const { loud, quiet, left } = await ready.promise;
   for (const [url, id] of [
     [`${loud}/?token=hidden`, 'one'],
     [`${loud}/throw`, 'two'],
@@ -37,6 +41,12 @@ beforeAll(async () => {
     await answer.text();
     answers.push(answer);
   }
+  const gone = new AbortController();
+  const leaving = fetch(`${left}/`, { headers: { 'x-request-id': 'four' }, signal: gone.signal });
+  await waiting.promise;
+  gone.abort();
+  await leaving.catch(() => {});
+  await given.promise;
   child.kill('SIGTERM');
   await closed;
 });
@@ -76,6 +86,13 @@ describe('the log', () => {
 
   it('has no line for a request by default, but the request’s own lines carry its id', () => {
     expect(of('three').map(({ msg }) => msg)).toEqual(['handling /']);
+  });
+
+  it('has no error for a client that has gone', () => {
+    expect(of('four').map(({ level, msg }) => [level, msg])).toEqual([
+      [30, 'waiting'],
+      [30, 'given up'],
+    ]);
   });
 });
 

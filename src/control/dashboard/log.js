@@ -8,6 +8,8 @@ import { clock, count } from './format.js';
 
 const MAX_KEPT = 2_000;
 const MAX_SHOWN = 400;
+/** A report's fields would hide the lines around it; they have a part of the page of their own. */
+const MAX_FIELD_LENGTH = 400;
 /** Those have places of their own, or say nothing here. */
 const plain = new Set(['level', 'time', 'msg', 'service', 'pid', 'hostname', 'err', 'v']);
 
@@ -120,13 +122,17 @@ export class Log {
   }
 }
 
+/** @param {unknown} value */
+function clipped(value) {
+  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  return text.length > MAX_FIELD_LENGTH ? `${text.slice(0, MAX_FIELD_LENGTH)}…` : text;
+}
+
 /** @param {Line} line */
 function itemOf(line) {
   const level = nameOf(line.level);
   const fields = Object.entries(line).filter(([name]) => !plain.has(name));
-  const more = fields.map(
-    ([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
-  );
+  const more = fields.map(([name, value]) => `${name}=${clipped(value)}`);
   const item = el(
     'li',
     { class: level },

@@ -21,9 +21,9 @@ const unknown: LoopFigures = {
   heapTotalBytes: 0,
   externalBytes: 0,
   arrayBuffersBytes: 0,
-  loopDelayP99Ms: 0,
-  loopUtilisation: 0,
-  requestsPerSecond: 0,
+  loopDelayP99Ms: null,
+  loopUtilisation: null,
+  requestsPerSecond: null,
   requestP99Ms: null,
 };
 

@@ -3,6 +3,7 @@ import { subscribe } from 'node:diagnostics_channel';
 import type { IncomingMessage } from 'node:http';
 import type { Logger } from '../../service.ts';
 import { errorBody, notNow, pathOf, retryAfterOf } from './answers.ts';
+import { ClientGoneError } from './errors.ts';
 import type { Incoming } from './messages.ts';
 import { requestId } from './request-id.ts';
 
@@ -53,6 +54,12 @@ function setUp(app: App, log: Logger): void {
     done();
   });
   app.setErrorHandler((error, { raw }, reply) => {
+    // Nobody is there to be answered: neither Fastify's nor the log's reader is told of a failure.
+    if (error instanceof ClientGoneError) {
+      log.debug({ reqId: requestId(raw) }, `the client of ${raw.method} ${pathOf(raw)} has gone`);
+      reply.send(error);
+      return;
+    }
     const ownStatus = statusOf(error) ?? (reply.statusCode >= 400 ? reply.statusCode : undefined);
     const retryAfter = ownStatus === undefined ? retryAfterOf(error) : undefined;
     const status = ownStatus ?? (retryAfter === undefined ? 500 : 503);
