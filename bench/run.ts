@@ -17,6 +17,7 @@ const all = [
   'profiler',
   'metrics',
   'observe',
+  'control',
 ];
 const wanted = process.argv.length > 2 ? process.argv.slice(2) : all;
 
