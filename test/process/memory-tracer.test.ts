@@ -144,7 +144,7 @@ test('from a config file, reports are tables in the log with the same as fields'
   const config = join(folder, 'bosun.yaml');
   await writeFile(
     config,
-    'services:\n  tracer: { use: memory-tracer, interval: 200ms, top: 2, sampling: 4KiB, level: warn }\n',
+    'services:\n  tracer: { use: memory-tracer, interval: 200ms, top: 2, sampling: 4KiB, logLevel: warn }\n',
   );
   await using daemon = await startDaemon(config);
   const line = await daemon.logged(({ msg }) => msg.startsWith('memory: RSS '));

@@ -60,6 +60,7 @@ describe('memory outside the heap', () => {
       bytes: 1_000,
       bytesDiff: 1_000,
       stack: [a],
+      exact: false,
     });
   });
 });
