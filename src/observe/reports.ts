@@ -36,7 +36,7 @@ export interface MemoryRow {
   /** The call site, the innermost frame first; one frame, unless grouped by stack. */
   readonly stack: readonly Frame[];
   /**
-   * Whether nothing but the call site's line can have made them, or most of them. Otherwise it is the likeliest of
+   * Whether nothing but the call site's line can have made what has grown most. Otherwise it is the likeliest of
    * several, or the function's first: the function is known, the line is not.
    */
   readonly exact: boolean;

@@ -172,18 +172,18 @@ export class Ledger {
     for (let at: Stack | undefined = stack; at !== undefined; at = at.caller) {
       const hint = callee === undefined ? ({ kind: 'small' } as const) : { callee: callee.name };
       const { own, found } = await this.#sites.places(at.frame, hint);
-      const line = only(own);
+      const line = found ? only(own) : undefined;
       frames.push(line ?? (await this.#sites.functionAt(at.frame)));
-      if (callee === undefined) exact = found && line !== undefined;
+      if (callee === undefined) exact = line !== undefined;
       callee = at.frame;
     }
     return rowOf(growth, frames, exact);
   }
 
   /**
-   * What can only have been made in one line is put there. What can have been made in several goes to the one of
-   * them that holds most for certain; without one, to the only one that hands it to a call, or to the only one in the
-   * function itself, or to its beginning.
+   * What can only have been made in one line is put there: that is certain. What can have been made in several goes to
+   * the one of them that holds most for certain; without one, to the only one that hands it to a call, or to the only
+   * one in the function itself, or to its beginning.
    */
   async #byLine(growths: readonly Growth[]): Promise<MemoryRow[]> {
     const certain = this.#certain;
@@ -195,8 +195,7 @@ export class Ledger {
       const line = only([...places.own, ...places.inlined]);
       const exact = places.found && line !== undefined;
       looked.push({ growth, frame, places, exact });
-      if (line === undefined) continue;
-      certain.set(placeOf(line), Math.max(certain.get(placeOf(line)) ?? 0, bytesOf(growth)));
+      if (exact) certain.set(placeOf(line), Math.max(certain.get(placeOf(line)) ?? 0, bytesOf(growth)));
     }
     const rows = new Map<string, MemoryRow>();
     for (const { growth, frame, places, exact } of looked) {
@@ -217,7 +216,7 @@ function likeliest(places: Places, certain: ReadonlyMap<string, number>): Frame 
     const held = certain.get(placeOf(frame)) ?? 0;
     if (held > most) [best, most] = [frame, held];
   }
-  return best ?? only(lines) ?? only(lines.filter(({ isArgument }) => isArgument)) ?? only(places.own);
+  return best ?? only(lines.filter(({ isArgument }) => isArgument)) ?? only(places.own);
 }
 
 const only = (lines: readonly Line[]) => (lines.length === 1 ? lines[0]?.frame : undefined);
@@ -236,6 +235,7 @@ function rowOf(growth: Growth, stack: readonly Frame[], exact: boolean): MemoryR
   return withExternal({ objects, objectsDiff, bytes, bytesDiff, stack, exact }, Math.round(externalBytes));
 }
 
+/** The first one has grown most: it says whether the line is certain. */
 function sumOf(a: MemoryRow, b: MemoryRow): MemoryRow {
   return withExternal(
     {
@@ -244,7 +244,7 @@ function sumOf(a: MemoryRow, b: MemoryRow): MemoryRow {
       bytes: a.bytes + b.bytes,
       bytesDiff: a.bytesDiff + b.bytesDiff,
       stack: a.stack,
-      exact: (a.bytes < b.bytes ? b : a).exact,
+      exact: a.exact,
     },
     (a.externalBytes ?? 0) + (b.externalBytes ?? 0),
   );

@@ -212,15 +212,25 @@ describe('the line of a row', () => {
 });
 
 test('rows by stack say whether the line of their innermost function is certain', async () => {
-  const f = await fileWith('return [\ng(x)];\n}\nfunction g(x) {\nconst a = { x };\nreturn [a];');
-  const g = { ...f, name: 'g', line: 6 };
-  const books = ledger('stack');
-  const holdings = await books.add(
-    capture(1_000, [made([g, f], SMALL, 9), made([native('g'), f], SMALL, 5)]),
+  const f = await fileWith(
+    'return [\ng(x)];\n}\nfunction g(x) {\nconst a = { x };\nreturn [a];\n}\nfunction h(x) {\nreturn g(x);',
   );
-  const rows = await books.rows(holdings, new Map(), 10);
+  const [g, h] = [
+    { ...f, name: 'g', line: 6 },
+    { ...f, name: 'h', line: 10 },
+  ];
+  const books = ledger('stack');
+  const all = [
+    made([f], SMALL, 9),
+    made([g, f], SMALL, 5),
+    made([h, f], SMALL, 3),
+    made([native('g'), f], 4, 1),
+  ];
+  const rows = await books.rows(await books.add(capture(1_000, all)), new Map(), 10);
   expect(rows.map(({ stack, exact }) => [exact, ...stack.map(({ line }) => line)])).toEqual([
+    [true, 3],
     [false, 6, 4],
+    [false, 10, 2],
     [false, 0, 4],
   ]);
 });
