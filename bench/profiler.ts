@@ -5,6 +5,7 @@ import { createDatabase } from './lib/brands.ts';
 import { startPeer } from './lib/peers.ts';
 import { machine, report } from './lib/report.ts';
 import { markdown, roundRobin, table } from './lib/rounds.ts';
+import { longestTurn } from './lib/turns.ts';
 import { wrk } from './lib/wrk.ts';
 import { brandsApp } from './servers/app.ts';
 
@@ -73,22 +74,4 @@ async function measurePauses(): Promise<string> {
   }
   await app.close();
   return markdown(['', 'beginning, ms', 'taking the samples, ms', 'longest turn while reporting, ms'], rows);
-}
-
-async function longestTurn(work: () => Promise<void>): Promise<number> {
-  let longest = 0;
-  let last = performance.now();
-  let over = false;
-  const turns = (async () => {
-    while (!over) {
-      await new Promise((resolve) => setImmediate(resolve));
-      const now = performance.now();
-      longest = Math.max(longest, now - last);
-      last = now;
-    }
-  })();
-  await work();
-  over = true;
-  await turns;
-  return longest;
 }
