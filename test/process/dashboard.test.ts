@@ -216,6 +216,12 @@ describe.skipIf(noBrowser)('the dashboard', { timeout: 120_000 }, () => {
     expect(await page.evaluate('window.hacked')).toBeUndefined();
   });
 
+  test('a sign tells which lines of the memory table are not certain', async () => {
+    const page = await open();
+    await page.locator('#memory-rows tr', { hasText: /remember .*sessions\.ts:~88/ }).waitFor();
+    await page.locator('#memory-rows tr', { hasText: /forget .*sessions\.ts:88/ }).waitFor();
+  });
+
   test('a service is restarted, once it was asked for twice', async () => {
     const page = await open();
     await live(page);
