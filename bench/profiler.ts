@@ -3,6 +3,7 @@ import { loadTimeProfiler } from '../src/observe/profile/native.ts';
 import { Sampler } from '../src/observe/profile/sampler.ts';
 import { machine, report } from './lib/report.ts';
 import { markdown } from './lib/rounds.ts';
+import { longestTurn } from './lib/turns.ts';
 import { brandsApp } from './servers/app.ts';
 
 const description = machine();
@@ -45,22 +46,4 @@ async function measurePauses(): Promise<string> {
   }
   await app.close();
   return markdown(['', 'beginning, ms', 'taking the samples, ms', 'longest turn while reporting, ms'], rows);
-}
-
-async function longestTurn(work: () => Promise<void>): Promise<number> {
-  let longest = 0;
-  let last = performance.now();
-  let over = false;
-  const turns = (async () => {
-    while (!over) {
-      await new Promise((resolve) => setImmediate(resolve));
-      const now = performance.now();
-      longest = Math.max(longest, now - last);
-      last = now;
-    }
-  })();
-  await work();
-  over = true;
-  await turns;
-  return longest;
 }

@@ -18,6 +18,7 @@ const all = [
   'metrics',
   'observe',
   'control',
+  'memory',
 ];
 const wanted = process.argv.length > 2 ? process.argv.slice(2) : all;
 

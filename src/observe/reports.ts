@@ -35,6 +35,11 @@ export interface MemoryRow {
   readonly externalBytes?: number;
   /** The call site, the innermost frame first; one frame, unless grouped by stack. */
   readonly stack: readonly Frame[];
+  /**
+   * Whether nothing but the call site's line can have made what has grown most. Otherwise it is the likeliest of
+   * several, or the function's first: the function is known, the line is not.
+   */
+  readonly exact: boolean;
 }
 
 /** What the memory tracer reports every interval. */

@@ -11,7 +11,7 @@ import { Collections } from '../observe/memory/collections.ts';
 import { type Capture, HeapSampler } from '../observe/memory/heap-sampler.ts';
 import { HeapSnapshotRefusedError, HeapSnapshots } from '../observe/memory/heap-snapshot.ts';
 import { type Holdings, Ledger } from '../observe/memory/ledger.ts';
-import { formatFrame, formatReport } from '../observe/memory/table.ts';
+import { formatReport, formatSite } from '../observe/memory/table.ts';
 import { type Trend, TrendDetector } from '../observe/memory/trend.ts';
 import type { LeakSuspicion, MemoryReport, MemoryRow } from '../observe/reports.ts';
 import { SourceMaps } from '../observe/source-maps.ts';
@@ -73,7 +73,8 @@ export class MemoryTracerService extends Service.extend({
     .default(256 * 1_024),
   /** Frames of a stack that are kept, the innermost ones. With too few, the user's own may not be among them. */
   stackDepth: z.int().min(1).max(256).default(24),
-  level: z.enum(['trace', 'debug', 'info', 'warn', 'error']).default('info'),
+  /** Of the line with the table. */
+  logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'silent']).default('info'),
   /** What the heap does for so long after the start is not taken for a leak. */
   warmUpMs: durationMs().default(180_000),
   /** Takes a heap snapshot when so much of the heap's limit is used, from 0 to 1, each time anew. Default: never. */
@@ -142,7 +143,7 @@ export class MemoryTracerService extends Service.extend({
 
   async #report(tracing: Tracing, signal: AbortSignal): Promise<void> {
     const { scope, ledger } = tracing;
-    const { against, top, level } = this.options;
+    const { against, top, logLevel } = this.options;
     const capture = tracing.sampler.capture();
     this.#pauses.observe(capture.pauseMs / 1_000);
     const holdings = await ledger.add(capture);
@@ -154,7 +155,7 @@ export class MemoryTracerService extends Service.extend({
     tracing.last = holdings;
     const report = this.#reportOf(capture, rows);
     const since = isFirst ? 'the start' : against === 'start' ? 'the first report' : 'the last report';
-    scope.log[level]({ memory: report }, formatReport(report, since));
+    scope.log[logLevel]({ memory: report }, formatReport(report, since));
     hostOf(scope).emit({ type: 'memory-reported', report });
   }
 
@@ -194,8 +195,7 @@ export class MemoryTracerService extends Service.extend({
     const [suspect] = rows;
     const suspicion: LeakSuspicion = { at: scope.clock.now(), mibPerHour, confidence, suspect };
     this.#warnings += 1;
-    const site = suspect?.stack[0];
-    const where = site === undefined ? '' : `; most of the growth comes from ${formatFrame(site)}`;
+    const where = suspect === undefined ? '' : `; most of the growth comes from ${formatSite(suspect)}`;
     scope.log.warn(
       { leak: suspicion },
       `the memory grows by ${mibPerHour.toFixed(1)} MiB an hour (confidence ${(confidence * 100).toFixed(1)} %)${where}`,
@@ -220,7 +220,7 @@ export class MemoryTracerService extends Service.extend({
 async function collected({ collections, scope }: Tracing, due: number, signal: AbortSignal): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   const off = collections.on(() => resolve());
-  const timer = scope.clock.setTimer(resolve, due - scope.clock.now());
+  const timer = scope.clock.setTimer(resolve, Math.max(0, due - scope.clock.now()));
   try {
     await orAborted(promise, signal);
   } finally {

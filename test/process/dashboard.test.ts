@@ -145,7 +145,7 @@ describe.skipIf(noBrowser)('the dashboard', { timeout: 120_000 }, () => {
   test('nothing that the daemon says becomes more than text', async () => {
     const page = await open({}, async (page) => {
       await page.route('**/api/profile', (route) => route.fulfill(json(report)));
-      const memory = { objects: 1, objectsDiff: 1, bytes: 1, bytesDiff: 1 };
+      const memory = { objects: 1, objectsDiff: 1, bytes: 1, bytesDiff: 1, exact: false };
       const stack = [frame(HOSTILE, HOSTILE, 1), frame(HOSTILE, '', 0)];
       await page.route('**/api/stream', async (route) => {
         const response = await fetch(`http://127.0.0.1:${adminPort}/api/status`);
@@ -210,6 +210,7 @@ describe.skipIf(noBrowser)('the dashboard', { timeout: 120_000 }, () => {
     for (const place of places) {
       await page.locator(place).filter({ hasText: HOSTILE }).first().waitFor({ state: 'attached' });
     }
+    expect(await page.locator('#memory-rows').textContent()).toContain(':~1');
     await page.getByRole('button', { name: `Restart ${HOSTILE}` }).click();
     await page.locator('#dialog-title', { hasText: HOSTILE }).waitFor();
     expect(await page.locator('img').count()).toBe(0);
@@ -423,7 +424,7 @@ describe.skipIf(noBrowser)('the dashboard', { timeout: 120_000 }, () => {
     const response = await fetch(`http://127.0.0.1:${adminPort}/api/status`);
     const status = (await response.json()) as Status;
     const stack = [frame('block', '/srv/a.ts', 3)];
-    const row = { objects: 1, objectsDiff: 1, bytes: 1, bytesDiff: 1, stack };
+    const row = { objects: 1, objectsDiff: 1, bytes: 1, bytesDiff: 1, stack, exact: true };
     let id = 0;
     let rounds = 0;
     let limit = 0;

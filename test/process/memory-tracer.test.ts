@@ -63,6 +63,19 @@ describe('a leak is the top row of both of the first two reports, with its line 
   });
 });
 
+test('the line is found in functions of every kind', async () => {
+  const file = fileURLToPath(new URL('fixtures/memory-kinds.ts', import.meta.url));
+  // Without optimization nothing is inlined, so that each allocation is recorded in its own function.
+  await using child = new Child('memory-kinds.ts', [], ['--no-opt', '--no-maglev']);
+  const [{ stdout, stderr }, source] = await Promise.all([child.exit, readFile(file, 'utf8')]);
+  expect(stderr).toBe('');
+  const { rows } = JSON.parse(stdout) as MemoryReport;
+  const expected = source.split('\n').flatMap((line, index) => (line.endsWith('// made') ? [index + 1] : []));
+  expect(expected).toHaveLength(20);
+  const found = rows.filter(({ stack }) => stack[0]?.file === file).map(({ stack }) => stack[0]?.line);
+  expect(found).toEqual(expect.arrayContaining(expected));
+});
+
 async function temporaryFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'bosun-memory-'));
   onTestFinished(() => rm(folder, { recursive: true }));
@@ -144,7 +157,7 @@ test('from a config file, reports are tables in the log with the same as fields'
   const config = join(folder, 'bosun.yaml');
   await writeFile(
     config,
-    'services:\n  tracer: { use: memory-tracer, interval: 200ms, top: 2, sampling: 4KiB, level: warn }\n',
+    'services:\n  tracer: { use: memory-tracer, interval: 200ms, top: 2, sampling: 4KiB, logLevel: warn }\n',
   );
   await using daemon = await startDaemon(config);
   const line = await daemon.logged(({ msg }) => msg.startsWith('memory: RSS '));

@@ -20,7 +20,7 @@ describe('the memory tracer keeps the contract of services:', () => {
     { samplingBytes: 100 },
     { samplingBytes: Number.POSITIVE_INFINITY },
     { stackDepth: 0 },
-    { level: 'loud' },
+    { logLevel: 'loud' },
     { warmUpMs: -1 },
     { snapshotAtHeapShare: 0 },
     { snapshotAtHeapShare: 1.1 },

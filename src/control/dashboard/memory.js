@@ -40,7 +40,7 @@ export class Memory {
   suspect({ at, mibPerHour, confidence, suspect }) {
     const verdict = byId('memory-leak');
     verdict.hidden = false;
-    const where = suspect === undefined ? '' : ` Most of it was allocated at ${place(suspect.stack[0])}.`;
+    const where = suspect === undefined ? '' : ` Most of it was allocated at ${siteOf(suspect)}.`;
     setText(
       verdict,
       `${clock(at)}: the heap grows by ${mibPerHour.toFixed(1)} MiB an hour (confidence ${percent(confidence)}).${where}`,
@@ -49,11 +49,12 @@ export class Memory {
 }
 
 /** @param {MemoryRow} row */
-function rowOf({ objects, objectsDiff, bytes: size, bytesDiff, stack }) {
+function rowOf(row) {
+  const { objects, objectsDiff, bytes: size, bytesDiff, stack } = row;
   const [top] = stack;
   const where = el('td', { title: top === undefined ? '' : `${top.file}:${top.line}:${top.column}` });
-  if (stack.length > 1) where.append(el('details', {}, el('summary', {}, place(top)), stackOf(stack)));
-  else where.append(place(top));
+  if (stack.length > 1) where.append(el('details', {}, el('summary', {}, siteOf(row)), stackOf(stack)));
+  else where.append(siteOf(row));
   /** @param {number} diff */
   const tone = (diff) => `number ${diff > 0 ? 'more' : diff < 0 ? 'less' : 'same'}`;
   return el(
@@ -66,3 +67,10 @@ function rowOf({ objects, objectsDiff, bytes: size, bytesDiff, stack }) {
     where,
   );
 }
+
+/**
+ * With a `~` before a line that is not certain.
+ *
+ * @param {MemoryRow} row
+ */
+const siteOf = ({ stack, exact }) => (exact ? place(stack[0]) : place(stack[0]).replace(/:(?=\d+$)/, ':~'));

@@ -1,10 +1,10 @@
-import { readFile } from 'node:fs/promises';
 import { setImmediate } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Frame } from '../reports.ts';
 import type { SourceMaps } from '../source-maps.ts';
 import type { Stack } from './heap-sampler.ts';
-import { type AllocationHint, allocations } from './source-lines.ts';
+import { type AllocationHint, type AllocationPlace, allocationPlaces, madeAt } from './source-lines.ts';
+import { SourceTexts } from './source-texts.ts';
 
 /** Whose code a function is: the lower, the rather a call site. */
 const origins = { user: 0, library: 1, bosun: 2, internal: 3 } as const;
@@ -32,6 +32,8 @@ export interface Places {
   readonly own: readonly Line[];
   /** In what it calls. */
   readonly inlined: readonly Line[];
+  /** Whether it was there; otherwise nothing in it is of that kind, and it can have been in any of these lines. */
+  readonly found: boolean;
 }
 
 /** The function that an allocation is put down to, and what is known of where in it that was. */
@@ -42,11 +44,16 @@ export interface CallSite {
   readonly callee: Frame | undefined;
 }
 
+interface Place extends AllocationPlace {
+  /** As its author wrote it. */
+  readonly written: Frame;
+}
+
 const ownRoot = new URL('../../', import.meta.url).href;
 const ownPath = fileURLToPath(ownRoot);
 
-/** Places found that are kept. */
-const MAX_PLACES = 5_000;
+/** Functions whose places are kept. */
+const MAX_FUNCTIONS = 2_000;
 
 /** How deep calls are followed that may have been inlined. */
 const MAX_INLINED_DEPTH = 3;
@@ -61,8 +68,8 @@ const LOOK_UPS_PER_TURN = 100;
 export class CallSites {
   readonly #maps: SourceMaps;
   readonly #known = new WeakMap<Frame, Known>();
-  readonly #places = new Map<string, readonly Line[]>();
-  #texts = new Map<string, Promise<string | undefined>>();
+  readonly #places = new Map<Frame, readonly Place[]>();
+  readonly #texts = new SourceTexts();
   #lookUps = 0;
 
   constructor(maps: SourceMaps) {
@@ -101,9 +108,9 @@ export class CallSites {
     const own = await this.#lines(frame, hint);
     // What it called for it is of one name.
     const inlined = 'callee' in hint && own.length > 0 ? [] : await this.#inlinedLines(frame, hint);
-    if (own.length + inlined.length > 0) return { own, inlined };
-    if ('callee' in hint) return this.places(frame, { kind: 'object' });
-    return { own: await this.#lines(frame, { kind: 'call' }), inlined };
+    if (own.length + inlined.length > 0) return { own, inlined, found: true };
+    if ('callee' in hint) return { ...(await this.places(frame, { kind: 'small' })), found: false };
+    return { own: await this.#lines(frame, { kind: 'call' }), inlined, found: false };
   }
 
   async #inlinedLines(frame: Frame, hint: AllocationHint): Promise<Line[]> {
@@ -120,38 +127,41 @@ export class CallSites {
     return lines;
   }
 
-  async #lines(frame: Frame, hint: AllocationHint): Promise<readonly Line[]> {
-    const key = `${JSON.stringify(hint)} ${frame.file}:${frame.line}:${frame.column}`;
-    let found = this.#places.get(key);
-    if (found === undefined) {
-      found = await this.#find(frame, hint);
-      if (this.#places.size >= MAX_PLACES) this.#places.clear();
-      this.#places.set(key, found);
+  async #lines(frame: Frame, hint: AllocationHint): Promise<Line[]> {
+    let places = this.#places.get(frame);
+    if (places === undefined) {
+      places = await this.#find(frame);
+      if (this.#places.size >= MAX_FUNCTIONS) this.#places.clear();
+      this.#places.set(frame, places);
     }
-    return found;
-  }
-
-  /** Files are read again when they are needed again. */
-  forgetTexts(): void {
-    this.#texts = new Map();
-  }
-
-  async #find(frame: Frame, hint: AllocationHint): Promise<Line[]> {
-    if (frame.line === 0 || originOf(frame.file) === origins.internal) return [];
-    const text = await this.#text(frame.file);
-    if (text === undefined) return [];
-    const { name } = await this.functionAt(frame);
     const byLine = new Map<number, Line>();
-    const start = offsetOf(text, frame.line, frame.column);
-    for (const { offset, isArgument } of allocations(text, start, hint)) {
-      const place = await this.#maps.original({ ...frame, name, ...positionOf(text, offset) });
-      const known = byLine.get(place.line);
-      byLine.set(place.line, {
-        frame: known?.frame ?? place,
+    for (const { written, isArgument } of madeAt(places, hint)) {
+      const known = byLine.get(written.line);
+      byLine.set(written.line, {
+        frame: known?.frame ?? written,
         isArgument: isArgument || known?.isArgument === true,
       });
     }
     return [...byLine.values()];
+  }
+
+  /** Files are read again when they are needed again. */
+  forgetTexts(): void {
+    this.#texts.forget();
+  }
+
+  async #find(frame: Frame): Promise<Place[]> {
+    if (frame.line === 0 || originOf(frame.file) === origins.internal) return [];
+    const text = await this.#texts.of(frame.file);
+    if (text === undefined) return [];
+    // One function in a turn of the event loop.
+    await setImmediate();
+    const places: Place[] = [];
+    for (const place of allocationPlaces(text, frame)) {
+      const written = await this.#maps.original({ ...frame, line: place.line, column: place.column });
+      places.push({ ...place, written });
+    }
+    return places;
   }
 
   async #learn(frame: Frame): Promise<Known> {
@@ -166,40 +176,10 @@ export class CallSites {
     this.#known.set(frame, known);
     return known;
   }
-
-  #text(file: string): Promise<string | undefined> {
-    let text = this.#texts.get(file);
-    if (text === undefined) {
-      // The file may be gone, or never have been one; then the function is all there is to tell.
-      text = readFile(file.startsWith('file://') ? new URL(file) : file, 'utf8').catch(() => undefined);
-      this.#texts.set(file, text);
-    }
-    return text;
-  }
 }
 
 function originOf(file: string): number {
   if (file === '' || file.startsWith('node:') || file.startsWith('wasm:')) return origins.internal;
   if (/[\\/]node_modules[\\/]/.test(file)) return origins.library;
   return file.startsWith(ownRoot) || file.startsWith(ownPath) ? origins.bosun : origins.user;
-}
-
-function offsetOf(text: string, line: number, column: number): number {
-  let offset = 0;
-  for (let left = line - 1; left > 0; left--) {
-    const end = text.indexOf('\n', offset);
-    if (end < 0) return text.length;
-    offset = end + 1;
-  }
-  return offset + Math.max(0, column - 1);
-}
-
-function positionOf(text: string, offset: number): { line: number; column: number } {
-  let line = 1;
-  let begin = 0;
-  for (let end = text.indexOf('\n'); end >= 0 && end < offset; end = text.indexOf('\n', begin)) {
-    line++;
-    begin = end + 1;
-  }
-  return { line, column: offset - begin + 1 };
 }

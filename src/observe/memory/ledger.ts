@@ -31,9 +31,8 @@ type Growth = Entry & Pick<MemoryRow, 'objectsDiff' | 'bytesDiff'>;
 /** Entries whose lines are looked up for a report, the largest first: the others are too small to be seen in it. */
 const MAX_LOOKED_UP = 60;
 
-/** How many stacks are looked at in one turn of the event loop, and how many places are looked up. */
+/** How many stacks are looked at in one turn of the event loop. */
 const ENTRIES_PER_TURN = 100;
-const LOOK_UPS_PER_TURN = 5;
 
 /** Above it, what one object takes tells that it is what a container keeps its entries in. */
 const LARGE_OBJECT_BYTES = 1_024;
@@ -119,7 +118,7 @@ export class Ledger {
       const written = await this.#sites.functionAt(frame);
       return [written.file, { kind: 'file', frame: { name: '', file: written.file, line: 0, column: 0 } }];
     }
-    const kind = sizeBytes > LARGE_OBJECT_BYTES ? 'growth' : 'object';
+    const kind = sizeBytes > LARGE_OBJECT_BYTES ? 'large' : 'small';
     const hint = callee === undefined ? ({ kind } as const) : { callee: callee.name };
     const key = `${this.#id(frame)} ${callee === undefined ? kind : `"${callee.name}`}`;
     return [key, { kind: 'line', frame, hint }];
@@ -160,45 +159,48 @@ export class Ledger {
     const rows: MemoryRow[] = [];
     for (const growth of growths) {
       const { origin } = growth;
-      rows.push(rowOf(growth, origin.kind === 'stack' ? await this.#written(origin.stack) : [origin.frame]));
+      if (origin.kind === 'stack') rows.push(await this.#byStack(growth, origin.stack));
+      else rows.push(rowOf(growth, [origin.frame], true));
     }
     return rows;
   }
 
-  async #written(stack: Stack): Promise<Frame[]> {
+  async #byStack(growth: Growth, stack: Stack): Promise<MemoryRow> {
     const frames: Frame[] = [];
+    let exact = false;
     let callee: Frame | undefined;
     for (let at: Stack | undefined = stack; at !== undefined; at = at.caller) {
-      const hint = callee === undefined ? ({ kind: 'object' } as const) : { callee: callee.name };
-      const { own } = await this.#sites.places(at.frame, hint);
-      frames.push(own.length === 1 ? (own[0] as Line).frame : await this.#sites.functionAt(at.frame));
+      const hint = callee === undefined ? ({ kind: 'small' } as const) : { callee: callee.name };
+      const { own, found } = await this.#sites.places(at.frame, hint);
+      const line = found ? only(own) : undefined;
+      frames.push(line ?? (await this.#sites.functionAt(at.frame)));
+      if (callee === undefined) exact = line !== undefined;
       callee = at.frame;
     }
-    return frames;
+    return rowOf(growth, frames, exact);
   }
 
   /**
-   * What can only have been made in one line is put there. What can have been made in several goes to the one of
-   * them that holds most for certain; without one, to the only one that hands it to a call, or to the only one in the
-   * function itself, or to its beginning.
+   * What can only have been made in one line is put there: that is certain. What can have been made in several goes to
+   * the one of them that holds most for certain; without one, to the only one that hands it to a call, or to the only
+   * one in the function itself, or to its beginning.
    */
   async #byLine(growths: readonly Growth[]): Promise<MemoryRow[]> {
     const certain = this.#certain;
-    const found: { growth: Growth; frame: Frame; places: Places }[] = [];
-    for (const [index, growth] of growths.entries()) {
-      if (index % LOOK_UPS_PER_TURN === LOOK_UPS_PER_TURN - 1) await setImmediate();
+    const looked: { growth: Growth; frame: Frame; places: Places; exact: boolean }[] = [];
+    for (const growth of growths) {
       if (growth.origin.kind !== 'line') continue;
       const { frame, hint } = growth.origin;
       const places = await this.#sites.places(frame, hint);
-      found.push({ growth, frame, places });
       const line = only([...places.own, ...places.inlined]);
-      if (line === undefined) continue;
-      certain.set(placeOf(line), Math.max(certain.get(placeOf(line)) ?? 0, bytesOf(growth)));
+      const exact = places.found && line !== undefined;
+      looked.push({ growth, frame, places, exact });
+      if (exact) certain.set(placeOf(line), Math.max(certain.get(placeOf(line)) ?? 0, bytesOf(growth)));
     }
     const rows = new Map<string, MemoryRow>();
-    for (const { growth, frame, places } of found) {
-      const place = mostCertain(places, certain) ?? (await this.#sites.functionAt(frame));
-      const row = rowOf(growth, [place]);
+    for (const { growth, frame, places, exact } of looked) {
+      const place = likeliest(places, certain) ?? (await this.#sites.functionAt(frame));
+      const row = rowOf(growth, [place], exact);
       const other = rows.get(placeOf(place));
       rows.set(placeOf(place), other === undefined ? row : sumOf(other, row));
     }
@@ -206,7 +208,7 @@ export class Ledger {
   }
 }
 
-function mostCertain(places: Places, certain: ReadonlyMap<string, number>): Frame | undefined {
+function likeliest(places: Places, certain: ReadonlyMap<string, number>): Frame | undefined {
   const lines = [...places.own, ...places.inlined];
   let best: Frame | undefined;
   let most = 0;
@@ -214,7 +216,7 @@ function mostCertain(places: Places, certain: ReadonlyMap<string, number>): Fram
     const held = certain.get(placeOf(frame)) ?? 0;
     if (held > most) [best, most] = [frame, held];
   }
-  return best ?? only(lines) ?? only(lines.filter(({ isArgument }) => isArgument)) ?? only(places.own);
+  return best ?? only(lines.filter(({ isArgument }) => isArgument)) ?? only(places.own);
 }
 
 const only = (lines: readonly Line[]) => (lines.length === 1 ? lines[0]?.frame : undefined);
@@ -227,12 +229,13 @@ type Difference = Pick<MemoryRow, 'bytesDiff'>;
 
 const largestGrowthFirst = (a: Difference, b: Difference) => b.bytesDiff - a.bytesDiff;
 
-function rowOf(growth: Growth, stack: readonly Frame[]): MemoryRow {
+function rowOf(growth: Growth, stack: readonly Frame[], exact: boolean): MemoryRow {
   const { objects, objectsDiff, externalBytes } = growth;
   const [bytes, bytesDiff] = [Math.round(bytesOf(growth)), Math.round(growth.bytesDiff)];
-  return withExternal({ objects, objectsDiff, bytes, bytesDiff, stack }, Math.round(externalBytes));
+  return withExternal({ objects, objectsDiff, bytes, bytesDiff, stack, exact }, Math.round(externalBytes));
 }
 
+/** The first one has grown most: it says whether the line is certain. */
 function sumOf(a: MemoryRow, b: MemoryRow): MemoryRow {
   return withExternal(
     {
@@ -241,6 +244,7 @@ function sumOf(a: MemoryRow, b: MemoryRow): MemoryRow {
       bytes: a.bytes + b.bytes,
       bytesDiff: a.bytesDiff + b.bytesDiff,
       stack: a.stack,
+      exact: a.exact,
     },
     (a.externalBytes ?? 0) + (b.externalBytes ?? 0),
   );

@@ -16,12 +16,17 @@ export function formatBytes(bytes: number): string {
 }
 
 /** A frame for people, its path from the working directory on: `handle src/api.ts:12`. */
-export function formatFrame({ name, file, line }: Frame): string {
+export function formatFrame({ name, file, line }: Frame, mark = ''): string {
   if (file === '') return name === '' ? '(native)' : name;
   const near = relative(process.cwd(), file);
   const path = !file.startsWith('node:') && near !== '' && !near.startsWith(`..${sep}`) ? near : file;
-  const place = line === 0 ? path : `${path}:${line}`;
+  const place = line === 0 ? path : `${path}:${mark}${line}`;
   return name === '' ? place : `${name} ${place}`;
+}
+
+/** Where a row was allocated, with a `~` before the line when it is not certain: `handle src/api.ts:~12`. */
+export function formatSite({ stack: [site], exact }: MemoryRow): string {
+  return site === undefined ? '' : formatFrame(site, exact ? '' : '~');
 }
 
 /** A report for people: the process in one line, and its rows as a table. */
@@ -36,14 +41,15 @@ export function formatReport(report: MemoryReport, since: string): string {
   return lines.join('\n');
 }
 
-function formatRow({ objects, objectsDiff, bytes, bytesDiff, stack }: MemoryRow): string {
-  const [site = '', ...callers] = stack.map(formatFrame);
+function formatRow(row: MemoryRow): string {
+  const { objects, objectsDiff, bytes, bytesDiff, stack } = row;
+  const callers = stack.slice(1).map((frame) => formatFrame(frame));
   const first = columns(
     String(objects),
     signed(String(objectsDiff), objectsDiff),
     formatBytes(bytes),
     signed(formatBytes(bytesDiff), bytesDiff),
-    site,
+    formatSite(row),
   );
   return [first, ...callers.map((caller) => columns('', '', '', '', `  < ${caller}`))].join('\n');
 }

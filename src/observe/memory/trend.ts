@@ -16,6 +16,8 @@ interface Point {
   readonly at: number;
   /** The smallest size seen in it. */
   readonly bytes: number;
+  /** The largest one. */
+  readonly topBytes: number;
 }
 
 const MIB = 2 ** 20;
@@ -35,6 +37,12 @@ const MIN_CONFIDENCE = 0.9999;
 const MIN_GROWTH_BYTES = 4 * MIB;
 const MIN_GROWTH_SHARE = 0.05;
 const MIN_GROWTH_PER_DEVIATION = 3;
+
+/**
+ * The floor of a sawtooth seems to rise slowly when collections come at almost the same points of each tooth. So it has
+ * to rise by this share of what the size moves about within a span, too.
+ */
+const MIN_GROWTH_PER_SWING = 0.5;
 
 /**
  * A heap that still fills its caches grows ever more slowly. In the second half it has to grow, with 95 % certainty, by
@@ -71,11 +79,11 @@ export class TrendDetector {
     if (at < this.#startsAt) return undefined;
     const last = this.#points.at(-1);
     if (last !== undefined && at - last.at < this.#spanMs) {
-      this.#points[this.#points.length - 1] = { at: last.at, bytes: Math.min(last.bytes, bytes) };
+      this.#points[this.#points.length - 1] = merged(last, { at, bytes, topBytes: bytes });
       return undefined;
     }
     const trend = trendOf(this.#points);
-    this.#points.push({ at, bytes });
+    this.#points.push({ at, bytes, topBytes: bytes });
     if (this.#points.length > MAX_POINTS) this.#thin();
     if (trend === undefined || !this.#isNews(trend, bytes)) return undefined;
     this.#told = { mibPerHour: trend.mibPerHour, bytes };
@@ -98,10 +106,16 @@ export class TrendDetector {
     this.#points = this.#points.flatMap((point, index) => {
       if (index % 2 === 1) return [];
       const next = this.#points[index + 1];
-      return [{ at: point.at, bytes: Math.min(point.bytes, next?.bytes ?? point.bytes) }];
+      return [next === undefined ? point : merged(point, next)];
     });
   }
 }
+
+const merged = (a: Point, b: Point): Point => ({
+  at: a.at,
+  bytes: Math.min(a.bytes, b.bytes),
+  topBytes: Math.max(a.topBytes, b.topBytes),
+});
 
 function trendOf(points: readonly Point[]): Trend | undefined {
   const [first, last] = [points[0], points.at(-1)];
@@ -115,6 +129,8 @@ function trendOf(points: readonly Point[]): Trend | undefined {
   const level = median(points.map(({ bytes }) => bytes));
   if (growth < Math.max(MIN_GROWTH_BYTES, MIN_GROWTH_SHARE * level)) return undefined;
   if (growth < MIN_GROWTH_PER_DEVIATION * deviationOf(points, slope)) return undefined;
+  const swing = median(points.map(({ bytes, topBytes }) => topBytes - bytes));
+  if (growth < MIN_GROWTH_PER_SWING * swing) return undefined;
   if (leastRise(points) < MIN_RISE * growth) return undefined;
   const half = points.length >> 1;
   const early = median(slopesOf(points.slice(0, half)));

@@ -49,7 +49,15 @@ describe('the trend of the live heap', () => {
           expect(told).toEqual([]);
         },
       ),
-      { numRuns: 200 },
+      {
+        seed: 1,
+        numRuns: 200,
+        // Teeth of about seven collections each.
+        examples: [
+          [803756133, 0.7518158315961234, 40, 0.581400436209661],
+          [1117873900, 1.223984075507069, 40, 0.581497200680744],
+        ],
+      },
     );
   });
 
@@ -62,7 +70,7 @@ describe('the trend of the live heap', () => {
         });
         expect(told).toEqual([]);
       }),
-      { numRuns: 30 },
+      { seed: 1, numRuns: 30 },
     );
   });
 
@@ -83,7 +91,7 @@ describe('the trend of the live heap', () => {
           expect(first?.confidence).toBeLessThanOrEqual(1);
         },
       ),
-      { numRuns: 25 },
+      { seed: 1, numRuns: 25 },
     );
   });
 
