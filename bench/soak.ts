@@ -21,7 +21,15 @@ class Daemon implements AsyncDisposable {
 
   constructor() {
     const file = (name: string) => fileURLToPath(new URL(`./servers/${name}`, import.meta.url));
-    const execArgv = ['--conditions=bosun-source', '--expose-gc', '--import', file('thread-heap.ts')];
+    const execArgv = [
+      '--conditions=bosun-source',
+      '--expose-gc',
+      '--no-opt',
+      '--no-maglev',
+      '--no-sparkplug',
+      '--import',
+      file('thread-heap.ts'),
+    ];
     this.#child = fork(file('soaked.ts'), { execArgv, stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
     this.#ended = once(this.#child, 'exit').then(([code]) => {
       throw new Error(`the daemon ended with exit code ${code}`);
@@ -128,7 +136,13 @@ const rows = figures.map(([name, key, unit]) => {
     isFlat(slope, unit === KIB ? 1 : 0) ? 'flat' : 'GROWS',
   ];
 });
-console.error(measured.map((m) => [m.heapBytes, m.threadHeapBytes, m.rssBytes >> 10, m.externalBytes].join(' ')).join('\n'));
+console.error(
+  measured
+    .map((m) => [m.heapBytes, m.threadHeapBytes, m.rssBytes >> 10, m.externalBytes].join(' '))
+    .join('\n'),
+);
 console.log(machineBefore, Math.round((performance.now() - begun) / 1000), 's', events);
-console.log(markdown(['', 'at first', `after ${WARM_UP_HOURS} h`, `after ${HOURS} h`, 'slope per hour', ''], rows));
+console.log(
+  markdown(['', 'at first', `after ${WARM_UP_HOURS} h`, `after ${HOURS} h`, 'slope per hour', ''], rows),
+);
 void report;

@@ -75,7 +75,7 @@ function eventOf(type: BosunEvent['type']): Promise<void> {
 }
 
 /** A report that is not made in time would be left out, so each is waited for. */
-async function minute(): Promise<"passed"> {
+async function minute(): Promise<'passed'> {
   const profiled = eventOf('profile-taken');
   for (let passed = 0; passed < MINUTE_MS; passed += STEP_MS) {
     const reported = eventOf('memory-reported');
@@ -83,7 +83,7 @@ async function minute(): Promise<"passed"> {
     await reported;
   }
   await profiled;
-  return "passed";
+  return 'passed';
 }
 
 async function measure(): Promise<Measured> {
