@@ -11,7 +11,7 @@ import type { Measured, Soaked, SoakRequest } from './servers/soaked.ts';
 /** Of a simulated clock; the daemon does in it all that it does in real ones. */
 const HOURS = 24;
 /** With the dashboard open. */
-const PAGE_HOURS = 6;
+const PAGE_HOURS = 12;
 const MINUTES_PER_HOUR = 60;
 const REQUESTS_PER_MINUTE = 6;
 
@@ -99,14 +99,12 @@ async function load(api: string, admin: string): Promise<void> {
 
 /** Lets hours pass, and measures at the beginning and after each. */
 async function soak<More>(hours: number, { api, admin }: Soaked, daemon: Daemon, more: () => Promise<More>) {
-  const measure = async () => ({ ...(await daemon.ask<Measured>('measure')), ...(await more()) });
+  const measure = async () => ({ ...(await more()), ...(await daemon.ask<Measured>('measure')) });
   const measured = [await measure()];
   for (let hour = 1; hour <= hours; hour++) {
     for (let minute = 0; minute < MINUTES_PER_HOUR; minute++) {
       await Promise.all([daemon.ask('minute'), load(api, admin)]);
     }
-    // Seen by the stall detector.
-    await request(`${api}/block`);
     measured.push(await measure());
     process.stderr.write(`\r  hour ${hour} of ${hours}`);
   }
@@ -124,6 +122,7 @@ const figures: readonly Figure<keyof Measured>[] = [
   ['heap of the watcher thread, KiB', 'threadHeapBytes', KIB],
   ['outside the heap, KiB', 'externalBytes', KIB],
   ['resident set, KiB', 'rssBytes', KIB],
+  ["resident set beyond V8's heaps, KiB", 'nativeBytes', KIB],
   ['open files', 'files', 1],
   ['threads', 'threads', 1],
   ['active resources', 'resources', 1],
@@ -164,7 +163,9 @@ async function day(): Promise<string[]> {
   const reading = new AbortController();
   const read = follow(`${soaked.admin}/api/stream`, reading.signal);
   const begun = performance.now();
-  const measured = await soak(HOURS, soaked, daemon, async () => ({}));
+  // Seen by the stall detector.
+  const block = async () => void (await request(`${soaked.api}/block`));
+  const measured = await soak(HOURS, soaked, daemon, block);
   const seconds = Math.round((performance.now() - begun) / 1_000);
   reading.abort();
   const events = [...(await read)].map(([kind, count]) => `${count} ${kind}`).join(', ');

@@ -17,6 +17,8 @@ export interface Measured {
   readonly threadHeapBytes: number;
   readonly externalBytes: number;
   readonly rssBytes: number;
+  /** Of the resident set, what V8 has not taken for these heaps. */
+  readonly nativeBytes: number;
   readonly files: number;
   readonly threads: number;
   /** What keeps the event loop alive. */
@@ -88,18 +90,19 @@ async function minute(): Promise<'passed'> {
 
 async function measure(): Promise<Measured> {
   thread.postMessage('measure');
-  const [{ data: threadHeapBytes }] = (await once(thread, 'message')) as [{ data: number }];
+  const [{ data: threadHeap }] = (await once(thread, 'message')) as [{ data: NodeJS.MemoryUsage }];
   // What a collection finalizes is let go of by the next one.
   for (let i = 0; i < 3; i++) {
     await setImmediate();
     globalThis.gc?.();
   }
-  const { heapUsed, external, rss } = process.memoryUsage();
+  const { heapUsed, heapTotal, external, rss } = process.memoryUsage();
   return {
     heapBytes: heapUsed,
-    threadHeapBytes,
+    threadHeapBytes: threadHeap.heapUsed,
     externalBytes: external,
     rssBytes: rss,
+    nativeBytes: rss - heapTotal - threadHeap.heapTotal,
     files: readdirSync('/proc/self/fd').length,
     threads: readdirSync('/proc/self/task').length,
     resources: process.getActiveResourcesInfo().length,

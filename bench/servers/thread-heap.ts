@@ -6,7 +6,8 @@ if (!isMainThread) {
   channel.onmessage = () => {
     globalThis.gc?.();
     globalThis.gc?.();
-    channel.postMessage(process.memoryUsage().heapUsed);
+    const { heapUsed, heapTotal } = process.memoryUsage();
+    channel.postMessage({ heapUsed, heapTotal });
   };
   (channel as unknown as { unref(): void }).unref();
 }

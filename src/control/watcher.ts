@@ -8,6 +8,8 @@ import { Rpc } from './rpc.ts';
 
 /** Enough for what it keeps; more would be a leak of its own. */
 const MAX_HEAP_MIB = 128;
+/** V8 does not give back what it took for a burst, and by default takes up to 48 MiB. */
+const MAX_YOUNG_MIB = 6;
 
 /** The thread ended by itself. */
 export class WatcherEndedError extends BosunError {
@@ -30,7 +32,7 @@ export class Watcher {
     this.#worker = new Worker(workerEntry('control/thread/main'), {
       name: 'bosun watcher',
       workerData,
-      resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MIB },
+      resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MIB, maxYoungGenerationSizeMb: MAX_YOUNG_MIB },
     });
     this.#worker.unref();
     this.rpc = new Rpc(this.#worker, this.#methods as MainMethods);
