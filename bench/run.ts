@@ -15,6 +15,7 @@ const all = [
   'policy',
   'workers',
   'profiler',
+  'soak',
 ];
 const wanted = process.argv.length > 2 ? process.argv.slice(2) : all;
 
