@@ -19,6 +19,7 @@ const all = [
   'observe',
   'control',
   'memory',
+  'soak',
 ];
 const wanted = process.argv.length > 2 ? process.argv.slice(2) : all;
 

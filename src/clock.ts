@@ -33,7 +33,7 @@ class SystemTimer implements Timer {
   constructor(callback: () => void, delayMs: number) {
     this.#callback = callback;
     this.#dueAt = performance.now() + delayMs;
-    if (delayMs !== Number.POSITIVE_INFINITY) this.#arm(delayMs);
+    if (delayMs !== Number.POSITIVE_INFINITY) this.#arm(Math.max(0, delayMs));
   }
 
   #arm(leftMs: number): void {

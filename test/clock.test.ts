@@ -89,6 +89,12 @@ describe('the system clock', () => {
     expect(stub.set).toEqual([]);
   });
 
+  test('what is overdue counts as 0, of which Node does not warn', () => {
+    const { set } = stubSetTimeout();
+    systemClock.setTimer(() => {}, -250);
+    expect(set.map(({ delayMs }) => delayMs)).toEqual([0]);
+  });
+
   test('0 calls in a later turn, and a cancelled timer never', async () => {
     const calls: string[] = [];
     systemClock.setTimer(() => calls.push('zero'), 0);

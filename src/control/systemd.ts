@@ -74,16 +74,15 @@ class SystemdLink {
 
   /** The thread, and another one should it end before the daemon does. */
   #acquire(): WatcherLease {
-    const lease = acquireWatcher(this.#host);
+    const lease = acquireWatcher(this.#host, () => {
+      if (!this.#ended) this.#lease = this.#acquire();
+    });
     const { watcher } = lease;
     watcher.offer({
       vital: () => this.#vital(),
       notifyFailed: (message) => this.#warn(message),
     });
     watcher.rpc.tell('linkSystemd', this.#options);
-    void watcher.ended.then(() => {
-      if (!this.#ended) this.#lease = this.#acquire();
-    });
     return lease;
   }
 

@@ -8,6 +8,8 @@ import { Rpc } from './rpc.ts';
 
 /** Enough for what it keeps; more would be a leak of its own. */
 const MAX_HEAP_MIB = 128;
+/** V8 does not give back what it took for a burst, and by default takes up to 48 MiB. */
+const MAX_YOUNG_MIB = 6;
 
 /** The thread ended by itself. */
 export class WatcherEndedError extends BosunError {
@@ -20,23 +22,20 @@ export class WatcherEndedError extends BosunError {
  */
 export class Watcher {
   readonly rpc: Rpc<ThreadMethods>;
-  /** Resolves when the thread has ended by itself. */
-  readonly ended: Promise<Error>;
   readonly #worker: Worker;
   readonly heartbeat = new Heartbeat();
   readonly #methods: { -readonly [Name in keyof MainMethods]?: MainMethods[Name] } = {};
 
-  constructor() {
+  /** `onEnd` is called when the thread has ended, by itself or not. */
+  constructor(onEnd: (error: WatcherEndedError) => void) {
     const workerData: ThreadData = { heartbeat: this.heartbeat.memory };
     this.#worker = new Worker(workerEntry('control/thread/main'), {
       name: 'bosun watcher',
       workerData,
-      resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MIB },
+      resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MIB, maxYoungGenerationSizeMb: MAX_YOUNG_MIB },
     });
     this.#worker.unref();
     this.rpc = new Rpc(this.#worker, this.#methods as MainMethods);
-    const { promise, resolve } = Promise.withResolvers<Error>();
-    this.ended = promise;
     let cause: unknown;
     this.#worker.once('error', (error) => {
       cause = error;
@@ -44,7 +43,7 @@ export class Watcher {
     this.#worker.once('exit', (code) => {
       const error = new WatcherEndedError(`the watcher thread ended with exit code ${code}`, { cause });
       this.rpc.close(error);
-      resolve(error);
+      onEnd(error);
     });
   }
 
@@ -66,28 +65,38 @@ export interface WatcherLease {
   release(): Promise<void>;
 }
 
-const shared = new WeakMap<Host, { watcher: Watcher; holders: number }>();
+/** A watcher, and what is called, for each of those who hold it, when it has ended by itself. */
+interface Shared {
+  readonly watcher: Watcher;
+  readonly holders: Set<(error: Error) => void>;
+}
 
-/** Starts the thread, unless it runs. */
-export function acquireWatcher(host: Host): WatcherLease {
-  const known = shared.get(host) ?? { watcher: new Watcher(), holders: 0 };
-  shared.set(host, known);
-  known.holders += 1;
-  const forget = () => {
-    if (shared.get(host) === known) shared.delete(host);
-  };
-  // Who comes after its end gets another.
-  void known.watcher.ended.then(forget);
-  let released = false;
+const shared = new WeakMap<Host, Shared>();
+
+/** Starts the thread, unless it runs. `onEnd` is called when it has ended by itself, before the lease is released. */
+export function acquireWatcher(host: Host, onEnd: (error: Error) => void): WatcherLease {
+  const known = shared.get(host) ?? share(host);
+  const { watcher, holders } = known;
+  const holder = (error: Error) => onEnd(error);
+  holders.add(holder);
   return {
-    watcher: known.watcher,
+    watcher,
     async release() {
-      if (released) return;
-      released = true;
-      known.holders -= 1;
-      if (known.holders > 0) return;
-      forget();
-      await known.watcher.close();
+      if (!holders.delete(holder) || holders.size > 0) return;
+      if (shared.get(host) === known) shared.delete(host);
+      await watcher.close();
     },
   };
+}
+
+function share(host: Host): Shared {
+  const holders: Shared['holders'] = new Set();
+  const watcher = new Watcher((error) => {
+    // Who comes after its end gets another.
+    if (shared.get(host) === known) shared.delete(host);
+    for (const holder of [...holders]) holder(error);
+  });
+  const known = { watcher, holders };
+  shared.set(host, known);
+  return known;
 }

@@ -86,7 +86,7 @@ export class AdminService extends AdminOptions {
   override async start(scope: Scope): Promise<void> {
     const host = hostOf(scope);
     const { control } = host;
-    const lease = acquireWatcher(host);
+    const lease = acquireWatcher(host, (error) => scope.fail(error));
     const { watcher } = lease;
     const { rpc } = watcher;
     const writer = new StatusWriter(control);
@@ -103,7 +103,6 @@ export class AdminService extends AdminOptions {
       refused: (entry) => logRefusal(scope.log, entry),
     });
     linkSystemd(host, healthTimeoutMs);
-    void watcher.ended.then((error) => scope.fail(error));
     let due: NodeJS.Immediate | undefined;
     const tellStatus = () => {
       clearImmediate(due);

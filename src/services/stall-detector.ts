@@ -54,7 +54,7 @@ export class StallDetectorService extends Service.extend({
     const { thresholdMs, keep } = this.options;
     if (watched.has(host)) throw new StallDetectorExistsError('the daemon has a stall detector already');
     watched.add(host);
-    const { watcher, release } = acquireWatcher(host);
+    const { watcher, release } = acquireWatcher(host, (error) => scope.fail(error));
     const { rpc, heartbeat } = watcher;
     const probe = new StackProbe(heartbeat);
     const endings = [this.#meter.measure(heartbeat)];
@@ -70,7 +70,6 @@ export class StallDetectorService extends Service.extend({
       if (control.phase === 'stopping') control.atEnd(close);
       else await close();
     });
-    void watcher.ended.then((error) => scope.fail(error));
     watcher.offer({
       stalled: (stall) => {
         this.#lastId = stall.id;

@@ -55,6 +55,19 @@ const messages = (text: string) =>
 const answered = (journal: Journal, query: string) => messages(String(ask(journal, query).body));
 
 describe('the log over the control plane', () => {
+  it('keeps the last thousand lines, and fewer when they are long', () => {
+    const short = journalOf(Array.from({ length: 1_500 }, (_, i) => line(30, 'api', String(i))));
+    expect(answered(short, 'lines=10000')).toHaveLength(1_000);
+    const long = journalOf(
+      Array.from({ length: 20 }, (_, i) => line(30, 'api', String(i).repeat(1_000_000))),
+    );
+    const kept = answered(long, 'lines=10000');
+    expect(kept.join('').length).toBeLessThan(8 * 2 ** 20);
+    expect(kept.at(-1)).toBe('19'.repeat(1_000_000));
+    long.addLines([line(30, 'api', 'short')]);
+    expect(answered(long, 'lines=1')).toEqual(['short']);
+  });
+
   it('gives the last lines, of a service, of a level at least', () => {
     const journal = journalOf(written);
     expect(answered(journal, '')).toEqual(['detail', 'hello', 'careful', 'trouble', 'ready']);

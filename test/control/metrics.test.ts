@@ -13,6 +13,7 @@ import { loadConfig } from '../../src/config/load.ts';
 import { Collector } from '../../src/control/collect.ts';
 import { expose } from '../../src/control/thread/exposition.ts';
 import { Observer } from '../support/metrics.ts';
+import { startPostgres } from '../support/postgres.ts';
 import { Bench, barrier, Probe } from '../support/probe.ts';
 
 const quiet = { log: { level: 'silent' }, ownsProcess: false } as const;
@@ -536,7 +537,9 @@ test('every family is in the documentation', () => {
 test('promtool has no complaint about the reference daemon', async ({ skip }) => {
   skip(!hasPromtool && process.env.CI !== 'true', 'promtool is not installed: apt-get install prometheus');
   const config = fileURLToPath(new URL('../../examples/catalogue/bosun.yaml', import.meta.url));
+  await using postgres = await startPostgres();
   const env = {
+    DATABASE_URL: postgres.url,
     PORT: '0',
     ECHO_PORT: '0',
     RATE_PORT: '0',

@@ -72,4 +72,24 @@ describe('SourceMaps', () => {
       await expect(maps.original(frame)).resolves.toEqual(frame);
     }
   });
+
+  it('keeps the maps that it has room for, and leaves frames of other files', async () => {
+    const million = { version: 3, names: [], sources: ['a.ts'], mappings: 'AAAA;'.repeat(200_000) };
+    const twoMillion = {
+      version: 3,
+      sections: Array(2).fill({ offset: { line: 0, column: 0 }, map: million }),
+    };
+    const maps = new SourceMaps();
+    const fileOf = async (name: string, map: object) => {
+      const file = join(folder, name);
+      await writeFile(file, `1;\n//# sourceMappingURL=${name}.map\n`);
+      await writeFile(`${file}.map`, JSON.stringify(map));
+      const frame = { name: 'f', file, line: 1, column: 1 };
+      return (await maps.original(frame)).file;
+    };
+    expect(await fileOf('first.js', million)).toBe(join(folder, 'a.ts'));
+    expect(await fileOf('too-large.js', twoMillion)).toBe(join(folder, 'too-large.js'));
+    expect(await fileOf('second.js', million)).toBe(join(folder, 'a.ts'));
+    expect(await fileOf('third.js', million)).toBe(join(folder, 'third.js'));
+  });
 });

@@ -133,7 +133,7 @@ describe('restarting', () => {
     const { port } = probe.address() as { port: number };
     probe.close();
     await once(probe, 'close');
-    const watcher = new Watcher();
+    const watcher = new Watcher(() => {});
     const start = new AbortController();
     const options = { ...new AdminService({ port }).options, path: undefined, token: undefined };
     const listening = watcher.rpc.call('listen', options, { signal: start.signal });

@@ -108,7 +108,7 @@ test('it watches again after it has been restarted, and counts on', async () => 
 });
 
 test('the control plane gives the last ones, the newest first, with and without restarts of either', async () => {
-  const admin = new AdminService();
+  const admin = new AdminService({ port: 0 });
   await using watch = await watched([admin, new StallDetectorService({ thresholdMs: 100, keep: 2 })]);
   const { daemon, stalled } = watch;
   const read = async () => {

@@ -3,6 +3,8 @@ import type { LeakSuspicion, MemoryReport, ProfileReport, Stall } from '../../ob
 import type { DaemonStatus, PlainEvent } from '../protocol.ts';
 
 const MAX_LINES = 1_000;
+/** Of all lines together, in characters: one may be as long as its author likes. */
+const MAX_LOG_LENGTH = 8 * 1_024 * 1_024;
 const MAX_EVENTS = 200;
 const MAX_SNAPSHOTS = 100;
 
@@ -23,6 +25,7 @@ export class Journal {
   profile: ProfileReport | undefined;
   readonly #snapshots = new Map<string, string>();
   readonly #lines: string[] = [];
+  #logLength = 0;
   readonly #events: PlainEvent[] = [];
   readonly #stalls = new Map<number, Stall>();
   readonly #readers = new Set<(entry: JournalEntry) => void>();
@@ -90,7 +93,11 @@ export class Journal {
 
   addLines(lines: readonly string[]): void {
     for (const line of lines) {
-      keep(this.#lines, line, MAX_LINES);
+      this.#lines.push(line);
+      this.#logLength += line.length;
+      while (this.#lines.length > MAX_LINES || this.#logLength > MAX_LOG_LENGTH) {
+        this.#logLength -= this.#lines.shift()?.length ?? 0;
+      }
       for (const reader of this.#readers) reader({ kind: 'log', data: line });
     }
   }

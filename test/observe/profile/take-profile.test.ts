@@ -137,7 +137,8 @@ describe('taking a profile', () => {
     { seconds: 0 },
     { seconds: -1 },
     { seconds: Number.NaN },
-    { seconds: 151 },
+    { seconds: 151, hertz: 1_000 },
+    { seconds: 3_001 },
     { hertz: 49 },
     { hertz: 10_001 },
   ])('refuses %o', async (options) => {
