@@ -16,6 +16,8 @@ export interface SystemdOptions {
 
 /** How long changes of the services are gathered before systemd is told: each message is a process. */
 const GATHER_MS = 1_000;
+/** How long after the end of its thread another one is begun. */
+const AGAIN_MS = 1_000;
 /** How long the last messages may take. */
 const FLUSH_MS = 1_000;
 
@@ -50,6 +52,7 @@ class SystemdLink {
   readonly #healthTimeoutMs: number;
   #lease: WatcherLease;
   #timer: Timer | undefined;
+  #again: Timer | undefined;
   #said = '';
   #warned = false;
   #ended = false;
@@ -67,6 +70,7 @@ class SystemdLink {
       this.#ended = true;
       unfollow();
       this.#timer?.cancel();
+      this.#again?.cancel();
       await this.#lease.watcher.rpc.call('notify', [], { timeoutMs: FLUSH_MS }).catch(() => {});
       await this.#lease.release();
     });
@@ -75,7 +79,11 @@ class SystemdLink {
   /** The thread, and another one should it end before the daemon does. */
   #acquire(): WatcherLease {
     const lease = acquireWatcher(this.#host, () => {
-      if (!this.#ended) this.#lease = this.#acquire();
+      // One that cannot run must not be begun again and again.
+      this.#again = systemClock.setTimer(() => {
+        if (!this.#ended) this.#lease = this.#acquire();
+      }, AGAIN_MS);
+      this.#again.unref();
     });
     const { watcher } = lease;
     watcher.offer({

@@ -67,10 +67,10 @@ export class MemoryTracerService extends Service.extend({
   against: z.enum(['previous', 'start']).default('previous'),
   /** What a row stands for. */
   groupBy: z.enum(['line', 'file', 'stack']).default('line'),
-  /** One sample is taken for so many allocated bytes: fewer make it more exact, and cost more. */
+  /** One sample is taken for so many allocated bytes: fewer make it more exact, and cost more. Default: that of V8 and Go. */
   samplingBytes: byteCount()
     .refine((bytes) => Number.isInteger(bytes) && bytes >= 1_024, 'must be a whole number of at least 1024')
-    .default(256 * 1_024),
+    .default(512 * 1_024),
   /** Frames of a stack that are kept, the innermost ones. With too few, the user's own may not be among them. */
   stackDepth: z.int().min(1).max(256).default(24),
   /** Of the line with the table. */
