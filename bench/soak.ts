@@ -23,7 +23,8 @@ const ABOUT = `An http service, \`memory-tracer\` (every 10 s), \`profiler\` (ev
 requests, one of \`/metrics\`, 6 memory reports and a profile; each hour a stall. Heaps are measured after a garbage
 collection, and V8 only interprets, so that what it compiles is not counted. The slope is Theil–Sen's over the second
 half, with its 95 % confidence interval; a figure grows when the low end of that is above ${NOISE_KIB} KiB an hour, or above
-0 of what is counted.`;
+0 of what is counted. The resident set follows V8's young generation, which grows with the rate of allocation: here
+that of a day in a minute.`;
 
 const paths = ['/hello', '/items/1', '/items/2', '/nowhere', '/fail', '/hello?page=2'];
 
