@@ -11,9 +11,10 @@ import { Collections } from '../observe/memory/collections.ts';
 import { type Capture, HeapSampler } from '../observe/memory/heap-sampler.ts';
 import { HeapSnapshotRefusedError, HeapSnapshots } from '../observe/memory/heap-snapshot.ts';
 import { type Holdings, Ledger } from '../observe/memory/ledger.ts';
+import { Pace } from '../observe/memory/pace.ts';
 import { formatReport, formatSite } from '../observe/memory/table.ts';
 import { type Trend, TrendDetector } from '../observe/memory/trend.ts';
-import type { LeakSuspicion, MemoryReport, MemoryRow } from '../observe/reports.ts';
+import type { LeakSuspicion, MemoryReport } from '../observe/reports.ts';
 import { SourceMaps } from '../observe/source-maps.ts';
 import { byteCount, durationMs } from '../options.ts';
 import { type Scope, Service } from '../service.ts';
@@ -36,6 +37,7 @@ interface Tracing {
   readonly sampler: HeapSampler;
   readonly collections: Collections;
   readonly ledger: Ledger;
+  readonly pace: Pace;
   readonly trend: TrendDetector;
   readonly snapshots: HeapSnapshots;
   /** What was held at the first report and at the last one. */
@@ -95,11 +97,14 @@ export class MemoryTracerService extends Service.extend({
     scope.defer(() => sampler[Symbol.dispose]());
     const collections = new Collections();
     scope.defer(() => collections[Symbol.dispose]());
+    const pace = new Pace();
+    const sites = new CallSites(new SourceMaps(pace), pace);
     const tracing: Tracing = {
       scope,
       sampler,
       collections,
-      ledger: new Ledger(new CallSites(new SourceMaps()), groupBy, process.memoryUsage().arrayBuffers),
+      ledger: new Ledger(sites, groupBy, process.memoryUsage().arrayBuffers, pace),
+      pace,
       trend: new TrendDetector({ warmUpMs }),
       snapshots: new HeapSnapshots({ dir: snapshotDir, maxFiles: maxSnapshots, clock, log }),
       nearLimit: false,
@@ -137,40 +142,41 @@ export class MemoryTracerService extends Service.extend({
       if (due <= clock.now()) due = clock.now() + intervalMs;
       await clock.sleep(Math.max(0, due - window - clock.now()), { signal });
       await collected(tracing, due, signal);
-      await this.#report(tracing, signal);
+      try {
+        await this.#report(tracing, signal);
+      } catch (thrown) {
+        if (signal.aborted) throw thrown;
+        tracing.scope.log.error({ err: thrown }, 'a memory report failed; the next one is made all the same');
+      }
     }
   }
 
   async #report(tracing: Tracing, signal: AbortSignal): Promise<void> {
-    const { scope, ledger } = tracing;
+    const { scope, sampler, ledger, pace } = tracing;
     const { against, top, logLevel } = this.options;
-    const capture = tracing.sampler.capture();
-    this.#pauses.observe(capture.pauseMs / 1_000);
+    pace.restart();
+    const capture = sampler.capture();
     const holdings = await ledger.add(capture);
     const isFirst = tracing.first === undefined;
-    const baseline = (against === 'start' ? tracing.first : tracing.last) ?? new Map();
+    const baseline = against === 'start' ? tracing.first : tracing.last;
     const rows = await ledger.rows(holdings, baseline, top);
+    const pauseMs = pace.longestMs;
+    this.#pauses.observe(pauseMs / 1_000);
     if (signal.aborted) return;
     tracing.first ??= holdings;
     tracing.last = holdings;
-    const report = this.#reportOf(capture, rows);
-    const since = isFirst ? 'the start' : against === 'start' ? 'the first report' : 'the last report';
-    scope.log[logLevel]({ memory: report }, formatReport(report, since));
-    hostOf(scope).emit({ type: 'memory-reported', report });
-  }
-
-  #reportOf({ at, memory, pauseMs }: Capture, rows: readonly MemoryRow[]): MemoryReport {
-    return {
-      at,
+    const { unattributedBytes } = holdings;
+    const report: MemoryReport = {
+      ...figuresOf(capture),
       rows,
-      rssBytes: memory.rss,
-      heapUsedBytes: memory.heapUsed,
-      heapTotalBytes: memory.heapTotal,
-      externalBytes: memory.external,
-      arrayBuffersBytes: memory.arrayBuffers,
+      unattributedBytes,
+      unattributedBytesDiff: unattributedBytes - (baseline?.unattributedBytes ?? 0),
       samplingBytes: this.options.samplingBytes,
       pauseMs,
     };
+    const since = isFirst ? 'the start' : against === 'start' ? 'the first report' : 'the last report';
+    scope.log[logLevel]({ memory: report }, formatReport(report, since));
+    hostOf(scope).emit({ type: 'memory-reported', report });
   }
 
   /** After a collection of the whole heap, what is used is what is live. */
@@ -215,6 +221,15 @@ export class MemoryTracerService extends Service.extend({
     }
   }
 }
+
+const figuresOf = ({ at, memory }: Capture) => ({
+  at,
+  rssBytes: memory.rss,
+  heapUsedBytes: memory.heapUsed,
+  heapTotalBytes: memory.heapTotal,
+  externalBytes: memory.external,
+  arrayBuffersBytes: memory.arrayBuffers,
+});
 
 /** Resolves right after the next garbage collection, when there is little garbage, or when `due` has come. */
 async function collected({ collections, scope }: Tracing, due: number, signal: AbortSignal): Promise<void> {
