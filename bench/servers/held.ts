@@ -10,7 +10,7 @@ import { systemClock } from '../../src/clock.ts';
 import { CallSites } from '../../src/observe/memory/call-sites.ts';
 import { HeapSampler } from '../../src/observe/memory/heap-sampler.ts';
 import { type Holdings, Ledger } from '../../src/observe/memory/ledger.ts';
-import { Pace } from '../../src/observe/memory/pace.ts';
+import { Pace } from '../../src/observe/pace.ts';
 import { SourceMaps } from '../../src/observe/source-maps.ts';
 import { longestTurn } from '../lib/turns.ts';
 

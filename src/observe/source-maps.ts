@@ -2,7 +2,7 @@ import { access, readFile, stat } from 'node:fs/promises';
 import { SourceMap, type SourceMapPayload } from 'node:module';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { Pace } from './memory/pace.ts';
+import { Pace } from './pace.ts';
 import type { Frame } from './reports.ts';
 
 /** The comment's last occurrence counts: others may stand in strings. */
@@ -58,7 +58,7 @@ export class SourceMaps {
   }
 
   async #load(path: string): Promise<SourceMap | undefined> {
-    const stored = await this.#pace.away(readMap(path));
+    const stored = await this.#read(path);
     if (stored === undefined) return undefined;
     // It is parsed in one piece.
     await this.#pace.giveWay();
@@ -68,6 +68,19 @@ export class SourceMaps {
     if (this.#mappings + mappings > MAX_MAPPINGS) return undefined;
     this.#mappings += mappings;
     return new SourceMap(payload);
+  }
+
+  async #read(script: string): Promise<Stored | undefined> {
+    const at = mapComment.exec(await this.#pace.away(textOf(script)))?.[1];
+    if (at === undefined) return undefined;
+    const inline = /^data:application\/json[^,]*?(;base64)?,(.*)$/s.exec(at);
+    const path = inline === null ? resolve(dirname(script), decodeURIComponent(at)) : script;
+    const packageRoot = await this.#pace.away(packageAbove(path));
+    if (inline === null) return { text: await this.#pace.away(textOf(path)), path, packageRoot };
+    const data = inline[2] as string;
+    const isBase64 = inline[1] !== undefined;
+    const text = isBase64 ? Buffer.from(data, 'base64').toString('utf8') : decodeURIComponent(data);
+    return { text, path, packageRoot };
   }
 
   #forget(): void {
@@ -100,19 +113,6 @@ interface Stored {
   readonly path: string;
   /** The folder of the nearest package.json above; `undefined`: none. */
   readonly packageRoot: string | undefined;
-}
-
-async function readMap(script: string): Promise<Stored | undefined> {
-  const at = mapComment.exec(await textOf(script))?.[1];
-  if (at === undefined) return undefined;
-  const inline = /^data:application\/json[^,]*?(;base64)?,(.*)$/s.exec(at);
-  const path = inline === null ? resolve(dirname(script), decodeURIComponent(at)) : script;
-  const packageRoot = await packageAbove(path);
-  if (inline === null) return { text: await textOf(path), path, packageRoot };
-  const data = inline[2] as string;
-  const text =
-    inline[1] === undefined ? decodeURIComponent(data) : Buffer.from(data, 'base64').toString('utf8');
-  return { text, path, packageRoot };
 }
 
 async function packageAbove(path: string): Promise<string | undefined> {

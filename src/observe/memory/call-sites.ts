@@ -1,8 +1,8 @@
 import { fileURLToPath } from 'node:url';
+import type { Pace } from '../pace.ts';
 import type { Frame } from '../reports.ts';
 import type { SourceMaps } from '../source-maps.ts';
 import type { Stack } from './heap-sampler.ts';
-import type { Pace } from './pace.ts';
 import { type AllocationHint, type AllocationPlace, allocationPlaces, madeAt } from './source-lines.ts';
 import { SourceTexts } from './source-texts.ts';
 
@@ -179,6 +179,7 @@ export class CallSites {
     if (this.#pace.isDue) await this.#pace.giveWay();
     const places: Place[] = [];
     for (const place of allocationPlaces(text, frame)) {
+      if (this.#pace.isDue) await this.#pace.giveWay();
       const written = await this.#maps.original({ ...frame, line: place.line, column: place.column });
       places.push({ ...place, written });
     }

@@ -1,8 +1,8 @@
+import type { Pace } from '../pace.ts';
 import type { Frame, MemoryRow } from '../reports.ts';
 import type { CallSite, CallSites, Line, Places } from './call-sites.ts';
 import { shareOut } from './external-memory.ts';
 import type { Allocations, Capture, Stack } from './heap-sampler.ts';
-import type { Pace } from './pace.ts';
 import type { AllocationHint } from './source-lines.ts';
 
 /** What the rows of a report stand for. */

@@ -1,6 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import { stripTypeScriptTypes } from 'node:module';
-import type { Pace } from './pace.ts';
+import type { Pace } from '../pace.ts';
 
 /** TypeScript of more characters is not stripped: it is done in one piece, about 8 ms for so many. */
 const MAX_TYPESCRIPT_CHARACTERS = 50_000;

@@ -5,7 +5,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { CallSites } from '../../../src/observe/memory/call-sites.ts';
 import type { Allocations, Capture } from '../../../src/observe/memory/heap-sampler.ts';
 import { type Holdings, Ledger } from '../../../src/observe/memory/ledger.ts';
-import { Pace } from '../../../src/observe/memory/pace.ts';
+import { Pace } from '../../../src/observe/pace.ts';
 import type { Frame } from '../../../src/observe/reports.ts';
 import { SourceMaps } from '../../../src/observe/source-maps.ts';
 
@@ -326,6 +326,28 @@ test('rows by stack say whether the line of their innermost function is certain'
     [false, 10, 2],
     [false, 0, 4],
   ]);
+});
+
+test('the program runs on while a large capture is taken in and its rows are made', async () => {
+  let now = 0;
+  // Each look at the time takes a millisecond.
+  const pace = new Pace(() => now++);
+  const books = new Ledger(new CallSites(new SourceMaps(pace), pace), 'line', 0, pace);
+  const many = Array.from({ length: 100 }, (_, index) => made([frame(`f${index}`)], SMALL, 1));
+  let turns = 0;
+  const count = () => {
+    turns += 1;
+    next = setImmediate(count);
+  };
+  let next = setImmediate(count);
+  const holdings = await books.add(capture(0, many));
+  expect(turns).toBeGreaterThan(20);
+  turns = 0;
+  await books.rows(holdings, undefined, 10);
+  expect(turns).toBeGreaterThan(20);
+  clearImmediate(next);
+  // Each piece ended a look or two after its two milliseconds.
+  expect(pace.longestMs).toBeLessThan(100);
 });
 
 test('rows by file are exact: they have no line', async () => {

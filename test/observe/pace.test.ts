@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { Pace } from '../../../src/observe/memory/pace.ts';
+import { Pace } from '../../src/observe/pace.ts';
 
 /** A pace whose time passes by hand. */
 function paced() {
