@@ -69,7 +69,11 @@ export class MemoryTracerService extends Service.extend({
   against: z.enum(['previous', 'start']).default('previous'),
   /** What a row stands for. */
   groupBy: z.enum(['line', 'file', 'stack']).default('line'),
-  /** One sample is taken for so many allocated bytes: fewer make it more exact, and cost more. Default: that of V8 and Go. */
+  /**
+   * One sample is taken for so many allocated bytes: fewer make it more exact, and cost more. Default: that of V8 and
+   * Go. Growth on the heap is known to 25 % when it is 64 times as much (32 MiB); of buffers with memory outside, a line
+   * has to hold about one for 90 of these bytes (6,000) to be seen.
+   */
   samplingBytes: byteCount()
     .refine((bytes) => Number.isInteger(bytes) && bytes >= 1_024, 'must be a whole number of at least 1024')
     .default(512 * 1_024),
