@@ -4,7 +4,7 @@ import { Server as NetServer, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { TlsOptions as NodeTlsOptions } from 'node:tls';
 import { Call, surroundings } from '../../call.ts';
-import type { Clock } from '../../clock.ts';
+import type { Clock, Timer } from '../../clock.ts';
 import { withLogFields } from '../../logging/fields.ts';
 import { type Address, type ListenOptions, listen } from '../../net/listen.ts';
 import type { Logger, Scope } from '../../service.ts';
@@ -46,6 +46,9 @@ export type AccessLogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fa
 const BATCH = 32;
 /** How often a full server is logged at most. */
 const DROP_LOG_MS = 10_000;
+/** How often connections that nobody uses are looked for at most, as often as Node looks for late requests. */
+const UNUSED_CHECK_MS = 1_000;
+
 /** One run of an http server: dispatches requests, knows its connections, drains. */
 export class HttpServer implements Exchange {
   readonly #server: http.Server<typeof Incoming, typeof Outgoing>;
@@ -54,6 +57,7 @@ export class HttpServer implements Exchange {
   readonly #handshakes = new Map<string, Socket>();
   readonly #handler: Handler;
   readonly #options: HttpServerOptions;
+  readonly #keepAliveHint: number;
   readonly #upgrades: ReadonlyMap<string, UpgradeHandler>;
   readonly #counters: Counters;
   readonly #log: Logger;
@@ -62,6 +66,7 @@ export class HttpServer implements Exchange {
   #accepted = 0;
   #changed = Promise.withResolvers<void>();
   #dropsLoggedAt = Number.NEGATIVE_INFINITY;
+  #unusedTimer: Timer | undefined;
 
   constructor(
     handler: Handler,
@@ -73,18 +78,20 @@ export class HttpServer implements Exchange {
   ) {
     this.#handler = handler;
     this.#options = options;
+    this.#keepAliveHint = nodeTimeout(options.keepAliveTimeoutMs);
     this.#upgrades = upgrades;
     this.#counters = counters;
     this.#log = log;
     this.#clock = clock;
-    const { headersTimeoutMs, requestTimeoutMs, keepAliveTimeoutMs, maxHeaderBytes } = options;
+    const { headersTimeoutMs, requestTimeoutMs, maxHeaderBytes } = options;
     const shortest = Math.min(headersTimeoutMs, requestTimeoutMs);
     const settings = {
       IncomingMessage: Incoming,
       ServerResponse: Outgoing,
       headersTimeout: nodeTimeout(shortest),
       requestTimeout: nodeTimeout(requestTimeoutMs),
-      keepAliveTimeout: nodeTimeout(keepAliveTimeoutMs),
+      // It would set a timer of its own twice per request; `#endUnused` looks after all connections with one.
+      keepAliveTimeout: 0,
       connectionsCheckingInterval: Math.min(Math.max(Math.ceil(shortest / 4), 10), 1_000),
       maxHeaderSize: maxHeaderBytes,
       // Others, such as a browser's h2c, are answered as if they had not asked, as RFC 9110, 7.8 has it.
@@ -154,6 +161,7 @@ export class HttpServer implements Exchange {
 
   /** Closes what is open still. */
   close(): void {
+    this.#unusedTimer?.cancel();
     this.#server.close();
     this.#destroyAll();
   }
@@ -235,6 +243,7 @@ export class HttpServer implements Exchange {
       this.#connections.delete(socket);
       this.#changed.resolve();
     });
+    this.#unusedTimer ??= this.#clock.setTimer(() => this.#endUnused(), this.#options.keepAliveTimeoutMs);
     if (this.#draining) this.#changed.resolve();
   }
 
@@ -256,6 +265,7 @@ export class HttpServer implements Exchange {
     this.#counters.requests += 1;
     response.exchange = this;
     response.since = this.#clock.now();
+    response._keepAliveTimeout = this.#keepAliveHint;
     Incoming.open(request, response, this.#options.maxBodyBytes);
     if (this.#declaresTooMuch(request)) answerError(response, 413);
     else {
@@ -359,6 +369,25 @@ export class HttpServer implements Exchange {
       }
     }
     return next;
+  }
+
+  /** Ends the connections that have not been used for `keepAliveTimeoutMs`, or up to `UNUSED_CHECK_MS` longer. */
+  #endUnused(): void {
+    const { keepAliveTimeoutMs } = this.#options;
+    const now = this.#clock.now();
+    let next = keepAliveTimeoutMs;
+    for (const connection of this.#connections.values()) {
+      // One whose request is on its way has `headersTimeoutMs` for it.
+      if (connection.closing || connection.pending.length > 0 || connection.partial) continue;
+      const leftMs = connection.idleIn(now, keepAliveTimeoutMs);
+      if (leftMs === 0) connection.end();
+      else next = Math.min(next, leftMs);
+    }
+    const atLeast = Math.min(keepAliveTimeoutMs, UNUSED_CHECK_MS);
+    this.#unusedTimer =
+      this.#connections.size === 0
+        ? undefined
+        : this.#clock.setTimer(() => this.#endUnused(), Math.max(next, atLeast));
   }
 
   #destroyAll(): void {
