@@ -1,7 +1,5 @@
 /** Says which lines of a program hold how much memory, and warns of leaks. */
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { getHeapStatistics } from 'node:v8';
 import { z } from 'zod';
 import { orAborted } from '../abort.ts';
@@ -30,6 +28,9 @@ const COLLECTION_WINDOW = 0.25;
 /** How far below `snapshotAtHeapShare` the heap has to fall for the next crossing to count, as a share of it. */
 const CROSSED_BACK = 0.9;
 
+/** When a snapshot that was refused is tried again, where the refusal does not say. */
+const TRY_AGAIN_MS = 60_000;
+
 /** One run of the service. */
 interface Tracing {
   readonly scope: Scope;
@@ -41,7 +42,9 @@ interface Tracing {
   /** What was held at the first report and at the last one. */
   first?: Holdings;
   last?: Holdings;
-  nearLimit: boolean;
+  /** Whether the next collection near the heap's limit takes a snapshot, and from when on. */
+  snapshotArmed: boolean;
+  snapshotFrom: number;
 }
 
 /**
@@ -77,11 +80,14 @@ export class MemoryTracerService extends Service.extend({
   logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'silent']).default('info'),
   /** What the heap does for so long after the start is not taken for a leak. */
   warmUpMs: durationMs().default(180_000),
-  /** Takes a heap snapshot when so much of the heap's limit is used, from 0 to 1, each time anew. Default: never. */
+  /**
+   * Takes a heap snapshot when so much of the heap's limit is used, from 0 to 1, each time anew; one that is refused is
+   * tried again while that is so. Default: never.
+   */
   snapshotAtHeapShare: z.number().gt(0).max(1).optional(),
-  /** Where snapshots are written. */
-  snapshotDir: z.string().default(join(tmpdir(), 'bosun-heap')),
-  /** Older ones are removed when there are more. */
+  /** Where snapshots are written. Default: a folder of each run's own below the system's for temporary files. */
+  snapshotDir: z.string().min(1).optional(),
+  /** Older ones in the folder are removed when there are more. */
   maxSnapshots: z.int().min(1).default(3),
 }) {
   readonly #pauses = new Histogram(PAUSE_BOUNDS);
@@ -95,14 +101,17 @@ export class MemoryTracerService extends Service.extend({
     scope.defer(() => sampler[Symbol.dispose]());
     const collections = new Collections();
     scope.defer(() => collections[Symbol.dispose]());
+    const snapshots = new HeapSnapshots({ dir: snapshotDir, maxFiles: maxSnapshots, clock, log });
+    scope.defer(() => snapshots[Symbol.asyncDispose]());
     const tracing: Tracing = {
       scope,
       sampler,
       collections,
       ledger: new Ledger(new CallSites(new SourceMaps()), groupBy, process.memoryUsage().arrayBuffers),
       trend: new TrendDetector({ warmUpMs }),
-      snapshots: new HeapSnapshots({ dir: snapshotDir, maxFiles: maxSnapshots, clock, log }),
-      nearLimit: false,
+      snapshots,
+      snapshotArmed: true,
+      snapshotFrom: clock.now(),
     };
     const inScope = AsyncLocalStorage.snapshot();
     collections.on((major) => {
@@ -179,15 +188,17 @@ export class MemoryTracerService extends Service.extend({
     const heap = getHeapStatistics();
     const found = trend.add(scope.clock.now(), heap.used_heap_size + heap.external_memory);
     if (found !== undefined) scope.spawn('leak warning', () => this.#warn(tracing, found));
+    this.#watchLimit(tracing, heap.used_heap_size / heap.heap_size_limit);
+  }
+
+  #watchLimit(tracing: Tracing, share: number): void {
+    const { scope } = tracing;
     const { snapshotAtHeapShare: limit } = this.options;
     if (limit === undefined) return;
-    const share = heap.used_heap_size / heap.heap_size_limit;
-    if (!tracing.nearLimit && share >= limit) {
-      tracing.nearLimit = true;
-      scope.spawn('heap snapshot', (signal) => this.#takeSnapshot(tracing, share, signal));
-    } else if (share < limit * CROSSED_BACK) {
-      tracing.nearLimit = false;
-    }
+    if (share < limit * CROSSED_BACK) tracing.snapshotArmed = true;
+    if (share < limit || !tracing.snapshotArmed || scope.clock.now() < tracing.snapshotFrom) return;
+    tracing.snapshotArmed = false;
+    scope.spawn('heap snapshot', (signal) => this.#takeSnapshot(tracing, share, signal));
   }
 
   async #warn({ scope, ledger, first, last }: Tracing, { mibPerHour, confidence }: Trend): Promise<void> {
@@ -203,15 +214,25 @@ export class MemoryTracerService extends Service.extend({
     hostOf(scope).emit({ type: 'leak-suspected', suspicion });
   }
 
-  async #takeSnapshot({ scope, snapshots }: Tracing, share: number, signal: AbortSignal): Promise<void> {
+  async #takeSnapshot(tracing: Tracing, share: number, signal: AbortSignal): Promise<void> {
+    const { scope, snapshots } = tracing;
     scope.log.warn(`${Math.round(share * 100)} % of the heap's limit is used`);
     try {
       const { path, bytes, durationMs } = await snapshots.take(signal);
       hostOf(scope).emit({ type: 'heap-snapshot-taken', path, bytes, durationMs });
     } catch (thrown) {
       if (signal.aborted) return;
-      const why = thrown instanceof HeapSnapshotRefusedError ? 'was refused' : 'failed';
-      scope.log.error({ err: thrown }, `the heap snapshot near the heap's limit ${why}`);
+      if (!(thrown instanceof HeapSnapshotRefusedError)) {
+        scope.log.error({ err: thrown }, "the heap snapshot near the heap's limit failed");
+        return;
+      }
+      const { message, retryAfterMs = TRY_AGAIN_MS } = thrown;
+      tracing.snapshotArmed = true;
+      tracing.snapshotFrom = scope.clock.now() + retryAfterMs;
+      scope.log.error(
+        { err: thrown },
+        `the heap snapshot near the heap's limit was refused: ${message}; it is tried again while the heap is as large`,
+      );
     }
   }
 }

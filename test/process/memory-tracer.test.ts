@@ -152,6 +152,13 @@ test('near the limit of the heap one snapshot is taken, not one at each collecti
   expect(await readdir(folder)).toEqual([basename(events[0]?.path as string)]);
 });
 
+test('near the limit of the heap a snapshot that is refused is taken as soon as it can be', async () => {
+  const folder = join(await temporaryFolder(), 'snapshots');
+  const { events } = await seenIn('snapshot-later', folder);
+  expect(events).toHaveLength(1);
+  expect(await readdir(folder)).toContain(basename(events[0]?.path as string));
+});
+
 test('from a config file, reports are tables in the log with the same as fields', async () => {
   const folder = await temporaryFolder();
   const config = join(folder, 'bosun.yaml');
