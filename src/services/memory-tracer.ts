@@ -8,9 +8,10 @@ import { CallSites } from '../observe/memory/call-sites.ts';
 import { Collections } from '../observe/memory/collections.ts';
 import { type Capture, HeapSampler } from '../observe/memory/heap-sampler.ts';
 import { HeapSnapshotRefusedError, HeapSnapshots } from '../observe/memory/heap-snapshot.ts';
+import { HoldingsHistory } from '../observe/memory/holdings-history.ts';
 import { type Holdings, Ledger } from '../observe/memory/ledger.ts';
 import { formatReport, formatSite } from '../observe/memory/table.ts';
-import { type Trend, TrendDetector } from '../observe/memory/trend.ts';
+import { formatTrend, type Trend, TrendDetector } from '../observe/memory/trend.ts';
 import type { LeakSuspicion, MemoryReport, MemoryRow } from '../observe/reports.ts';
 import { SourceMaps } from '../observe/source-maps.ts';
 import { byteCount, durationMs } from '../options.ts';
@@ -39,6 +40,7 @@ interface Tracing {
   readonly ledger: Ledger;
   readonly trend: TrendDetector;
   readonly snapshots: HeapSnapshots;
+  readonly history: HoldingsHistory;
   /** What was held at the first report and at the last one. */
   first?: Holdings;
   last?: Holdings;
@@ -108,7 +110,8 @@ export class MemoryTracerService extends Service.extend({
       sampler,
       collections,
       ledger: new Ledger(new CallSites(new SourceMaps()), groupBy, process.memoryUsage().arrayBuffers),
-      trend: new TrendDetector({ warmUpMs }),
+      trend: new TrendDetector({ from: clock.now() + warmUpMs }),
+      history: new HoldingsHistory(),
       snapshots,
       snapshotArmed: true,
       snapshotFrom: clock.now(),
@@ -162,6 +165,7 @@ export class MemoryTracerService extends Service.extend({
     if (signal.aborted) return;
     tracing.first ??= holdings;
     tracing.last = holdings;
+    tracing.history.add(capture.at, holdings);
     const report = this.#reportOf(capture, rows);
     const since = isFirst ? 'the start' : against === 'start' ? 'the first report' : 'the last report';
     scope.log[logLevel]({ memory: report }, formatReport(report, since));
@@ -201,16 +205,15 @@ export class MemoryTracerService extends Service.extend({
     scope.spawn('heap snapshot', (signal) => this.#takeSnapshot(tracing, share, signal));
   }
 
-  async #warn({ scope, ledger, first, last }: Tracing, { mibPerHour, confidence }: Trend): Promise<void> {
-    const rows = first === undefined || last === undefined ? [] : await ledger.rows(last, first, 1);
-    const [suspect] = rows;
+  async #warn({ scope, ledger, history }: Tracing, trend: Trend): Promise<void> {
+    const { since, mibPerHour, confidence } = trend;
+    const held = history.since(since);
+    const [row] = held === undefined ? [] : await ledger.rows(held.last, held.before, 1);
+    const suspect = row !== undefined && row.bytesDiff > 0 ? row : undefined;
     const suspicion: LeakSuspicion = { at: scope.clock.now(), mibPerHour, confidence, suspect };
     this.#warnings += 1;
     const where = suspect === undefined ? '' : `; most of the growth comes from ${formatSite(suspect)}`;
-    scope.log.warn(
-      { leak: suspicion },
-      `the memory grows by ${mibPerHour.toFixed(1)} MiB an hour (confidence ${(confidence * 100).toFixed(1)} %)${where}`,
-    );
+    scope.log.warn({ leak: suspicion }, `${formatTrend(trend)}${where}`);
     hostOf(scope).emit({ type: 'leak-suspected', suspicion });
   }
 

@@ -140,6 +140,12 @@ test('a heap that grows for good is warned of, with the line that holds most of 
   expect(warnings?.samples).toEqual([{ value: events.length }]);
 });
 
+test('the line is named that has grown since the growth began, not the cache that was filled before', async () => {
+  const file = fileURLToPath(new URL('fixtures/memory-tracer.ts', import.meta.url));
+  const [{ events }, line] = await Promise.all([seenIn('cache'), lineOf(file, 'held.push(')]);
+  expect(events[0]?.suspicion.suspect?.stack[0]).toMatchObject({ name: 'leak', file, line });
+});
+
 test('a heap that does not grow is not warned of', async () => {
   expect((await seenIn('calm')).events).toEqual([]);
 });
