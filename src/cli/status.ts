@@ -1,8 +1,13 @@
 import type { ProcessFigures } from '../control/thread/samples.ts';
 import type { Status } from '../control/thread/status.ts';
+import type { Client } from './client.ts';
 import { type Cell, plain, shortDuration, shortSize } from './output.ts';
 
 type ServiceRow = Status['services'][number];
+
+/** The daemon's state. */
+export const readStatus = (client: Client, signal?: AbortSignal) =>
+  client.get<Status>('/api/status', ({ services }) => Array.isArray(services), signal);
 
 /** Orders in which the services can be shown, by the name of each. */
 export const orders = {

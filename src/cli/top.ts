@@ -5,7 +5,7 @@ import type { Status } from '../control/thread/status.ts';
 import type { Client } from './client.ts';
 import { connect, type DaemonOptions, daemonCommand } from './daemon-command.ts';
 import { print, printJson, styled, table } from './output.ts';
-import { type Order, orders, serviceRows, summary } from './status.ts';
+import { type Order, orders, readStatus, serviceRows, summary } from './status.ts';
 
 const REFRESH_MS = 1_000;
 
@@ -16,7 +16,7 @@ export function topCommand(): Command {
     'top | cat                    # once, as without a terminal',
   ]).action(async (options: DaemonOptions) => {
     const client = await connect(options);
-    const status = await client.get<Status>('/api/status');
+    const status = await readStatus(client);
     if (options.json) printJson(status);
     else if (!process.stdout.isTTY) print(`${page(status, 'start order', false).join('\n')}\n`);
     else await watch(client, status);
@@ -52,7 +52,7 @@ async function watch(client: Client, first: Status): Promise<void> {
     for (;;) {
       draw();
       await sleep(REFRESH_MS, undefined, { signal: ended.signal });
-      status = await client.get<Status>('/api/status', ended.signal);
+      status = await readStatus(client, ended.signal);
     }
   } catch (thrown) {
     if (!ended.signal.aborted) throw thrown;

@@ -56,24 +56,6 @@ describe('a command for a running daemon', () => {
     expect(refused.stderr).toContain(`http://127.0.0.1:${port} (from BOSUN_ADMIN): nobody listens there`);
   });
 
-  it('says so when something else than a daemon answers', async () => {
-    using dir = new Project();
-    const server = createServer((_, response) => response.writeHead(404).end('nothing')).listen(
-      0,
-      '127.0.0.1',
-    );
-    await once(server, 'listening');
-    try {
-      const admin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-      const { code, stderr } = await bosun(['ps', '--admin', admin], { cwd: dir.path });
-      expect(code).toBe(1);
-      expect(stderr).toContain('no Bosun daemon answers at');
-    } finally {
-      server.close();
-      server.closeAllConnections();
-    }
-  });
-
   it('exits with 78 on options that cannot be used, and names option, rule and value', async () => {
     using dir = new Project();
     dir.write('bad.txt', 'two words');
@@ -409,6 +391,8 @@ describe('bosun heap', () => {
       expect(path).toMatch(new RegExp(`^${dir}/`));
       expect(statSync(file)).toMatchObject({ size: bytes });
       expect(statSync(file).mode & 0o777).toBe(0o600);
+      expect(done.stderr).toContain(`The daemon keeps ${path}`);
+      expect(statSync(path)).toMatchObject({ size: bytes });
       expect(JSON.parse(readFileSync(file, 'utf8'))).toMatchObject({
         snapshot: { meta: expect.any(Object) },
       });
@@ -449,6 +433,20 @@ describe('bosun heap', () => {
 });
 
 describe('bosun stalls', () => {
+  it('fails where nothing looks for stalls, and says what does', async () => {
+    await using daemon = await Operated.start();
+    for (const args of [['stalls'], ['stalls', '--json']]) {
+      const { code, stdout, stderr } = await daemon.bosun(args);
+      expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+      expect(stderr).toContain('nothing looks for stalls: add `stalls: { use: stall-detector }`');
+    }
+  });
+
+  it('says that none were seen', async () => {
+    await using daemon = await Operated.start(['stalls: { use: stall-detector, threshold: 1m }']);
+    expect(await daemon.bosun(['stalls'])).toMatchObject({ code: 0, stdout: 'none were seen\n' });
+  });
+
   it('shows what blocked the main loop', async () => {
     await using daemon = await Operated.start([
       'blocker: { use: ./services.ts#Blocker, block: 2s }',

@@ -1,4 +1,4 @@
-import { statSync } from 'node:fs';
+import { readFileSync, rmSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { Operated } from './control.ts';
@@ -81,6 +81,23 @@ describe('bosun top', () => {
 });
 
 describe('on a terminal', () => {
+  it.skipIf(noTerminal)('what takes long says for how long it has', async () => {
+    await using daemon = await Operated.start(['gate: { use: ./services.ts#Gate }']);
+    const { project } = daemon;
+    const closed = project.write('closed', '');
+    const restart = new Terminal(bosun('restart gate'), daemon.directory);
+    await restart.seen('restarting gate: 1 s');
+    rmSync(closed);
+    await restart.seen('ended with 0', await restart.seen('gate runs again, after '));
+    const config = readFileSync(resolve(daemon.directory, 'bosun.yaml'), 'utf8');
+    project.write('bosun.yaml', `${config}  second: { use: ./services.ts#Gate }\n`);
+    project.write('closed', '');
+    const reload = new Terminal(bosun('reload'), daemon.directory);
+    await reload.seen('reading the config again, and applying what has changed: 1 s');
+    rmSync(closed);
+    await reload.seen('ended with 0', await reload.seen('the config has been read again'));
+  });
+
   it.skipIf(noTerminal)('bosun ps shows colours, unless NO_COLOR is set', async () => {
     await using daemon = await Operated.start(services);
     const colours = new Terminal(bosun('ps'), daemon.directory);
