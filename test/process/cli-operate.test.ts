@@ -206,10 +206,12 @@ describe('bosun restart', () => {
     const failed = await daemon.bosun(['restart', 'once']);
     expect(failed.code).toBe(1);
     // What an error says cannot steer the terminal.
-    expect(failed.stderr).toBe('bosun: error: service "once" could not start: the disk is full\\u001b[31m\n');
+    expect(failed.stderr).toBe(
+      'bosun: error: service "once" could not start: the disk is full\\u001b[31m\\u009b1m\\u202e\n',
+    );
     const status = await daemon.bosun(['ps']);
     expect(status.stdout).toMatch(/^talker +running .* 2 +- +-$/m);
-    expect(status.stdout).toMatch(/^once +failed .*the disk is full\\u001b\[31m$/m);
+    expect(status.stdout).toMatch(/^once +failed .*the disk is full\\u001b\[31m\\u009b1m\\u202e$/m);
   });
 
   it('is refused while the daemon stops', async () => {

@@ -109,6 +109,23 @@ describe('on a terminal', () => {
     expect(none.shown).not.toContain('\x1b');
   });
 
+  it.skipIf(noTerminal)(
+    'what came from the daemon cannot steer it, also as JSON or as lines of the log',
+    async () => {
+      await using daemon = await Operated.start(services);
+      await daemon.bosun(['restart', 'once']);
+      for (const command of ['ps', 'ps --json', 'top --json', 'logs', 'logs --json']) {
+        const terminal = new Terminal(bosun(command), daemon.directory);
+        await terminal.seen('ended with 0');
+        expect({ command, shown: terminal.shown }).toEqual({
+          command,
+          shown: expect.stringContaining('the disk is full\\u001b[31m\\u009b1m\\u202e'),
+        });
+        expect(terminal.shown).not.toMatch(/[\u0080-\u009f\u202e]/);
+      }
+    },
+  );
+
   it.skipIf(noTerminal)('bosun heap asks, and takes a snapshot only on a yes', async () => {
     await using daemon = await Operated.start(services);
     for (const answer of ['\r', 'n\r', '\x04']) {

@@ -18,7 +18,7 @@ export class Talker extends Service {
 export class Once extends Service {
   #started = false;
   override start(): void {
-    if (this.#started) throw new Error('the disk is full\\u001b[31m');
+    if (this.#started) throw new Error('the disk is full\\u001b[31m\\u009b1m\\u202e');
     this.#started = true;
   }
 }
