@@ -1,5 +1,6 @@
 import { readFileSync, rmSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { Operated } from './control.ts';
 import { noTerminal, Terminal } from './terminal.ts';
@@ -48,6 +49,47 @@ describe('bosun top', () => {
     terminal.type('q');
     at = await terminal.seen(LEAVE, at);
     await terminal.seen('ended with 0\r\nicanon', at);
+  });
+
+  it.skipIf(noTerminal)('scrolls through hundreds of services, what has failed first', async () => {
+    const crowd = Array.from({ length: 299 }, (_, index) => `s${index}: { use: ./services.ts#Gate }`);
+    await using daemon = await Operated.start([...crowd, services[1] as string]);
+    await daemon.bosun(['restart', 'once']);
+    const terminal = new Terminal(bosun('top'), daemon.directory);
+    const page = async (where: string, from: number) => {
+      const to = await terminal.seen(`${where} of 301`, from);
+      return { to, text: terminal.shown.slice(terminal.shown.lastIndexOf('\x1b[H', to), to) };
+    };
+    const first = await page('1-15', 0);
+    expect(first.text).toMatch(/LAST ERROR.*\s+once .*failed/);
+    expect(first.text).toContain('s12 ');
+    expect(first.text).not.toContain('s13 ');
+    terminal.type('\x1b[6~');
+    const second = await page('16-30', first.to);
+    expect(second.text).toContain('s13 ');
+    expect(second.text).not.toContain('once');
+    terminal.type('k');
+    const third = await page('15-29', second.to);
+    terminal.type('jj\x1b[6~\x1b[5~');
+    const fourth = await page('17-31', third.to);
+    terminal.type('\x1b[6~'.repeat(20));
+    const last = await page('287-301', fourth.to);
+    expect(last.text).toContain('s298 ');
+    terminal.type('s');
+    await page('1-15', last.to);
+    terminal.type('q');
+    await terminal.seen('ended with 0');
+  });
+
+  it.skipIf(noTerminal)('shows what fits of it on a small terminal', async () => {
+    await using daemon = await Operated.start(services);
+    const terminal = new Terminal(bosun('top'), daemon.directory, { columns: 40, rows: 6 });
+    const to = await terminal.seen('1-1 of 3', await terminal.seen(ENTER));
+    const lines = stripVTControlCharacters(terminal.shown.slice(terminal.shown.indexOf(ENTER), to)).split(
+      '\r\n',
+    );
+    expect(lines).toHaveLength(6);
+    for (const text of lines) expect(text.length).toBeLessThanOrEqual(40);
   });
 
   it.skipIf(noTerminal)(
