@@ -144,6 +144,32 @@ describe('bosun ps', () => {
     });
   });
 
+  it('finds an admin service of a class of its own, and names the modules that it could not look into', async () => {
+    using dir = new Project();
+    dir.write(
+      'own-admin.ts',
+      `import { service } from 'bosun';
+      import { AdminService } from 'bosun/services/admin';
+      import { TcpEchoService } from 'bosun/services/tcp-echo';
+      export class OwnAdmin extends AdminService.extend({ team: service(TcpEchoService) }) {}`,
+    );
+    dir.write('broken.ts', 'export class Broken {');
+    const config = (admin: string) => `services:
+      group: { use: supervisor, services: { admin: { ${admin} } } }
+      echo: { use: tcp-echo, port: 0 }\n`;
+    dir.write('bosun.yaml', config('use: ./own-admin.ts, path: ./own.sock, team: echo'));
+    await using daemon = new Cli(['run'], { cwd: dir.path });
+    await daemon.seen(/"ready in/);
+    expect(await bosun(['ps'], { cwd: dir.path })).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/admin +running/),
+    });
+    dir.write('bosun.yaml', config('use: ./broken.ts'));
+    const { code, stderr } = await bosun(['ps'], { cwd: dir.path });
+    expect({ code, stderr }).toEqual({ code: 69, stderr: expect.stringContaining('bosun ps --admin /run') });
+    expect(stderr).toContain('or of a class that extends it (not loaded: "./broken.ts")');
+  });
+
   it('finds the daemon by --config, --admin and BOSUN_ADMIN, in that order of what outdoes what', async () => {
     await using daemon = await Operated.start();
     using elsewhere = new Project();
