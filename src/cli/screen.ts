@@ -43,12 +43,15 @@ export class Screen implements Disposable {
     return Math.max(1, (process.stdout.rows || 24) - 1);
   }
 
+  get columns(): number {
+    return process.stdout.columns || 80;
+  }
+
   draw(lines: readonly string[], foot: string): void {
     const { room } = this;
     const shown = lines.slice(0, room);
     const body = [...shown, ...Array(room - shown.length).fill(''), foot];
-    const width = process.stdout.columns || 80;
-    print(`\x1b[H${body.map((line) => `${cut(line, width)}\x1b[K`).join('\n')}`);
+    print(`\x1b[H${body.map((line) => `${cut(line, this.columns)}\x1b[K`).join('\n')}`);
   }
 
   [Symbol.dispose](): void {

@@ -39,23 +39,34 @@ export interface RowsOptions {
   readonly reverse?: boolean;
   /** For how many there is room; when there are more, in start order what does not run comes first. Default: all. */
   readonly room?: number;
+  /** Whether their addresses are shown. Default: true. */
+  readonly addresses?: boolean;
 }
 
 /** Services as rows with a head: in start order as a tree, each below its supervisor; in any other as a list. */
 export function serviceRows(
   { services }: Status,
-  { order = 'start order', reverse = false, room = Number.POSITIVE_INFINITY }: RowsOptions = {},
+  {
+    order = 'start order',
+    reverse = false,
+    room = Number.POSITIVE_INFINITY,
+    addresses = true,
+  }: RowsOptions = {},
 ): Cell[][] {
   const compare = orders[order];
   const sorted = compare === undefined ? tree(services) : services.toSorted(compare).map(flat);
   const placed = reverse ? sorted.toReversed() : sorted;
   const rows = compare === undefined && placed.length > room ? troubledFirst(placed) : placed;
   const head = ['SERVICE', 'STATE', 'UP', 'RESTARTS', 'ADDRESSES', 'LAST ERROR'];
-  return [
+  const table = [
     head.map((text): Cell => ({ text, style: 'bold' })),
     ...rows.map(({ service, indent }) => serviceRow(service, indent)),
   ];
+  return addresses ? table : table.map((row) => row.toSpliced(ADDRESSES, 1));
 }
+
+/** The number of the column. */
+const ADDRESSES = 4;
 
 interface Placed {
   readonly service: ServiceRow;

@@ -9,6 +9,9 @@ import { type Order, orders, readStatus, serviceRows, summary } from './status.t
 
 const REFRESH_MS = 1_000;
 
+/** Where there is less, the last errors take the place of the addresses. */
+const MIN_COLUMNS_FOR_ADDRESSES = 100;
+
 export function topCommand(): Command {
   return daemonCommand('top', 'Watch the services and the process of a running daemon.', [
     'top',
@@ -51,7 +54,8 @@ async function watch(client: Client, first: Status): Promise<void> {
     const order = names[index] ?? 'start order';
     const above = [...summary(status), ''];
     page = Math.max(1, screen.room - above.length - 1);
-    const [head = '', ...rows] = table(serviceRows(status, { order, reverse, room: page }));
+    const addresses = screen.columns >= MIN_COLUMNS_FOR_ADDRESSES;
+    const [head = '', ...rows] = table(serviceRows(status, { order, reverse, room: page, addresses }));
     offset = Math.max(0, Math.min(offset, rows.length - page));
     const shown = rows.slice(offset, offset + page);
     const where =

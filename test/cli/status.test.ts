@@ -84,6 +84,19 @@ describe('the services', () => {
   });
 });
 
+it('the addresses can be left out', () => {
+  const listed = [service('api', { addresses: ['tcp://127.0.0.1:1'] })];
+  const rows = serviceRows(status(listed), { addresses: false });
+  expect(rows[0]?.map((cell) => (typeof cell === 'string' ? cell : cell.text))).toEqual([
+    'SERVICE',
+    'STATE',
+    'UP',
+    'RESTARTS',
+    'LAST ERROR',
+  ]);
+  expect(rows[1]).toEqual(['api', { text: 'running', style: 'green' }, '1s', '0', '-']);
+});
+
 it('the main loop counts as blocked from a quarter of a second on', () => {
   expect(summary(status([], { blockedMs: 249 }))[0]).toBe('shop on host: ready, pid 1, up 5s, Node v24.0.0');
   expect(summary(status([], { blockedMs: 250 }))[0]).toBe(

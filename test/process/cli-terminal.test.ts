@@ -83,13 +83,14 @@ describe('bosun top', () => {
 
   it.skipIf(noTerminal)('shows what fits of it on a small terminal', async () => {
     await using daemon = await Operated.start(services);
-    const terminal = new Terminal(bosun('top'), daemon.directory, { columns: 40, rows: 6 });
+    const terminal = new Terminal(bosun('top'), daemon.directory, { columns: 50, rows: 6 });
     const to = await terminal.seen('1-1 of 3', await terminal.seen(ENTER));
     const lines = stripVTControlCharacters(terminal.shown.slice(terminal.shown.indexOf(ENTER), to)).split(
       '\r\n',
     );
     expect(lines).toHaveLength(6);
-    for (const text of lines) expect(text.length).toBeLessThanOrEqual(40);
+    expect(lines[3]).toMatch(/^SERVICE .* LAST ERROR$/);
+    for (const text of lines) expect(text.length).toBeLessThanOrEqual(50);
   });
 
   it.skipIf(noTerminal)(
