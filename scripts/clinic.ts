@@ -1,16 +1,26 @@
 import { spawn } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { parse, stringify } from 'yaml';
 import { startPostgres } from '../test/support/postgres.ts';
 
 /**
- * Runs the reference daemon under one of clinic's tools, loads it, ends it, and leaves the report in `.clinic/`:
- * `node --conditions=bosun-source scripts/clinic.ts doctor|flame|bubble|heap [--seconds 10]`.
+ * Runs the reference daemon under one of clinic's tools, loads it, ends it, and leaves the report in a folder:
+ * `node --conditions=bosun-source scripts/clinic.ts doctor|flame|bubble|heap [--seconds 10] [--out .clinic]`.
  */
 const tools: Readonly<Record<string, { readonly command: string; readonly maxRequests: number }>> = {
   doctor: { command: 'doctor', maxRequests: Number.POSITIVE_INFINITY },
@@ -20,27 +30,43 @@ const tools: Readonly<Record<string, { readonly command: string; readonly maxReq
   heap: { command: 'heapprofiler', maxRequests: Number.POSITIVE_INFINITY },
 };
 
+const watchers = new Set(['admin', 'memory-tracer', 'profiler', 'stall-detector']);
+
 /** How long clinic may take after the load: it reads all that it has traced, and draws. */
 const ANALYSIS_MS = 180_000;
-const START_MS = 60_000;
+/** How long until the daemon is ready; the first time, npx fetches clinic before. */
+const START_MS = 180_000;
 const CONNECTIONS = 20;
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const { positionals, values } = parseArgs({
   allowPositionals: true,
-  options: { seconds: { type: 'string', default: '10' } },
+  options: {
+    seconds: { type: 'string', default: '10' },
+    out: { type: 'string', default: join(root, '.clinic') },
+  },
 });
 const tool = tools[positionals[0] ?? ''];
 const seconds = Number(values.seconds);
+const out = resolve(values.out);
 if (tool === undefined || !(seconds > 0)) {
-  console.error(`usage: scripts/clinic.ts ${Object.keys(tools).join('|')} [--seconds 10]`);
+  console.error(`usage: scripts/clinic.ts ${Object.keys(tools).join('|')} [--seconds 10] [--out .clinic]`);
   process.exit(2);
 }
+
+const interrupted = new AbortController();
+const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+const onSignal = (signal: NodeJS.Signals) => interrupted.abort(signal);
+for (const signal of signals) process.once(signal, onSignal);
 
 const work = mkdtempSync(join(tmpdir(), 'bosun-clinic-'));
 const failure = await profile(tool.command, tool.maxRequests).catch((error: Error) => error.message);
 rmSync(work, { recursive: true, force: true });
-if (failure !== undefined) {
+for (const signal of signals) process.off(signal, onSignal);
+// Ended as the signal would have ended it, now that nothing is left.
+if (interrupted.signal.aborted) {
+  process.kill(process.pid, interrupted.signal.reason);
+} else if (failure !== undefined) {
   console.error(`clinic ${tool.command}: ${failure}\nWhat to use instead: docs/profiler.md.`);
   process.exitCode = 1;
 }
@@ -53,57 +79,83 @@ async function profile(tool: string, maxRequests: number): Promise<string | unde
     '--conditions=bosun-source',
     `${root}src/cli/main.ts`,
     'run',
-    `${root}examples/catalogue/bosun.yaml`,
+    writeConfig(),
+    // What says that the daemon is ready is read below, whatever the environment wants.
+    '--log-level=info',
+    '--log-format=json',
   ];
-  const child = spawn('npx', ['--yes', 'clinic@13', tool, '--open=false', '--', ...daemon], {
-    cwd: work,
-    // A group of its own: all of npx, clinic and the daemon can be ended together.
-    detached: true,
-    stdio: ['ignore', 'pipe', 'inherit'],
-    env: {
-      ...process.env,
-      DATABASE_URL: postgres.url,
-      PORT: '0',
-      RATE_PORT: '0',
-      ECHO_PORT: '0',
-      UDP_PORT: '0',
-      ADMIN_PORT: '0',
-      BOSUN_LOG_FORMAT: 'json',
-      NO_INSIGHT: '1',
-      NO_UPDATE_NOTIFIER: '1',
+  const child = spawn(
+    'npx',
+    ['--yes', '--prefer-offline', 'clinic@13', tool, '--open=false', '--', ...daemon],
+    {
+      cwd: work,
+      // A group of its own: all of npx, clinic and the daemon can be ended together.
+      detached: true,
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: {
+        ...process.env,
+        DATABASE_URL: postgres.url,
+        PORT: '0',
+        RATE_PORT: '0',
+        ECHO_PORT: '0',
+        UDP_PORT: '0',
+        NO_INSIGHT: '1',
+        NO_UPDATE_NOTIFIER: '1',
+      },
     },
-  });
+  );
   const killAll = () => {
     try {
-      process.kill(-(child.pid as number), 'SIGKILL');
+      if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
     } catch {} // Gone already.
   };
-  const exited = new Promise<number | string>((resolve) => {
-    child.once('exit', (code, signal) => resolve(code ?? (signal as string)));
+  const ended = new Promise<string>((resolve) => {
+    child.once('error', ({ message }) => resolve(`npx could not be started: ${message}`));
+    child.once('close', (code, signal) => resolve(`it ended with ${code ?? signal}`));
   });
-  process.once('SIGINT', killAll);
+  interrupted.signal.addEventListener('abort', killAll);
+  if (interrupted.signal.aborted) killAll();
   try {
-    const started = await within(START_MS, Promise.race([readiness(child.stdout), exited]));
-    if (typeof started !== 'object') {
-      return started === undefined ? 'the daemon was not ready within a minute' : `it ended with ${started}`;
-    }
+    const started = await within(START_MS, Promise.race([readiness(child.stdout), ended]));
+    if (started === undefined) return `the daemon was not ready within ${START_MS / 1000} s`;
+    if (typeof started === 'string') return started;
+    console.log(`clinic ${tool}: loads ${started.url}/brands for ${seconds} s`);
     const requests = await load(`${started.url}/brands`, seconds, maxRequests);
     console.log(`clinic ${tool}: ${requests} requests`);
     process.kill(started.pid, 'SIGTERM');
-    const code = await within(ANALYSIS_MS, exited);
-    if (code === undefined) return `its analysis was not done within ${ANALYSIS_MS / 1000} s`;
+    const end = await within(ANALYSIS_MS, ended);
+    if (end === undefined) return `its analysis was not done within ${ANALYSIS_MS / 1000} s`;
     const report = `${work}/.clinic`;
     const pages = existsSync(report) ? readdirSync(report).filter((name) => name.endsWith('.html')) : [];
-    if (pages.length === 0) return `it ended with ${code}, and left no report`;
-    mkdirSync(`${root}.clinic`, { recursive: true });
+    if (pages.length === 0) return `${end}, and left no report`;
+    mkdirSync(out, { recursive: true });
     for (const page of pages) {
-      cpSync(join(report, page), `${root}.clinic/${page}`);
-      console.log(`.clinic/${page}`);
+      cpSync(join(report, page), join(out, page));
+      console.log(relative(process.cwd(), join(out, page)));
     }
     return requests === 0 ? 'the daemon has answered no request' : undefined;
   } finally {
     killAll();
+    await ended;
   }
+}
+
+/**
+ * The reference daemon's config, without what watches it itself: that would be in the report, and V8 samples the heap
+ * for one at a time.
+ */
+function writeConfig(): string {
+  const folder = `${root}examples/catalogue`;
+  const config: { readonly services: Record<string, { use: string }> } = parse(
+    readFileSync(`${folder}/bosun.yaml`, 'utf8'),
+  );
+  for (const [name, service] of Object.entries(config.services)) {
+    if (watchers.has(service.use)) delete config.services[name];
+    else if (service.use.startsWith('./')) service.use = join(folder, service.use);
+  }
+  const file = join(work, 'bosun.yaml');
+  writeFileSync(file, stringify(config));
+  return file;
 }
 
 /** Where the daemon's API is, once it says that it is ready. */
@@ -133,7 +185,7 @@ async function load(url: string, seconds: number, maxRequests: number): Promise<
       outgoing.once('error', () => resolve()).end();
     });
   const connection = async () => {
-    while (performance.now() < end && sent++ < maxRequests) await one();
+    while (!interrupted.signal.aborted && performance.now() < end && sent++ < maxRequests) await one();
   };
   await Promise.all(Array.from({ length: CONNECTIONS }, connection));
   return answered;

@@ -1,5 +1,4 @@
 import type { IncomingMessage } from 'node:http';
-import { createInterface } from 'node:readline';
 import type { Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
@@ -36,12 +35,20 @@ export interface Target {
   readonly token?: string | undefined;
 }
 
-/** How a request is sent. */
+/** How a request is sent, and what its answer has to be. */
 export interface RequestOptions {
+  /** The media type of the answer; one of another type is not a daemon's. Default: any. */
+  readonly type?: string;
   /** How long the answer may take to begin. Default: no limit. */
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
 }
+
+/** Tells a daemon's answer from anybody else's. */
+export type IsWhole<Value> = (answer: Partial<Value>) => boolean;
+
+const JSON_TYPE = 'application/json';
+const LINES_TYPE = 'application/x-ndjson';
 
 /** What shows the daemon's state is answered also while the daemon itself is busy. */
 const READ_TIMEOUT_MS = 10_000;
@@ -54,21 +61,32 @@ export class Client {
     this.#target = target;
   }
 
-  async get<Value>(path: string, signal?: AbortSignal): Promise<Value> {
-    return await json(
-      await this.open('GET', path, { timeoutMs: READ_TIMEOUT_MS, ...(signal && { signal }) }),
-    );
+  /**
+   * @param isWhole whether the answer has what is read of it.
+   * @throws {NoDaemonError} `ERR_NO_DAEMON`, also when something else than a daemon answers.
+   * @throws {AnswerError}
+   */
+  async get<Value>(path: string, isWhole: IsWhole<Value>, signal?: AbortSignal): Promise<Value> {
+    const options = { type: JSON_TYPE, timeoutMs: READ_TIMEOUT_MS, ...(signal && { signal }) };
+    return await this.#json(await this.open('GET', path, options), isWhole);
   }
 
-  async post<Value>(path: string): Promise<Value> {
-    return await json(await this.open('POST', path));
+  /** As `get`; the answer may take as long as what is asked for. */
+  async post<Value>(path: string, isWhole: IsWhole<Value>): Promise<Value> {
+    return await this.#json(await this.open('POST', path, { type: JSON_TYPE }), isWhole);
   }
 
   /** The lines of an answer, as they come. */
   async *lines(path: string): AsyncGenerator<string> {
-    const answer = await this.open('GET', path, { timeoutMs: READ_TIMEOUT_MS });
+    const answer = await this.open('GET', path, { type: LINES_TYPE, timeoutMs: READ_TIMEOUT_MS });
     try {
-      yield* createInterface({ input: answer, crlfDelay: Number.POSITIVE_INFINITY });
+      let begun = '';
+      for await (const chunk of answer.setEncoding('utf8')) {
+        const lines = `${begun}${chunk}`.split('\n');
+        begun = lines.pop() ?? '';
+        yield* lines;
+      }
+      if (begun !== '') yield begun;
     } catch (thrown) {
       throw answer.complete ? thrown : this.#gone();
     } finally {
@@ -102,8 +120,22 @@ export class Client {
     const answer = await this.#send(method, path, options);
     answer.on('error', () => {});
     const status = answer.statusCode ?? 0;
-    if (status >= 200 && status < 300) return answer;
+    if (status >= 200 && status < 300) {
+      const type = answer.headers['content-type'] ?? 'of no type';
+      if (options.type === undefined || type.split(';', 1)[0] === options.type) return answer;
+      answer.destroy();
+      throw this.#stranger(`the answer is ${escapeControls(type)}`);
+    }
     throw await this.#failure(status, await text(answer).catch(() => ''));
+  }
+
+  async #json<Value>(answer: IncomingMessage, isWhole: IsWhole<Value>): Promise<Value> {
+    const body = await text(answer).catch(() => {
+      throw this.#gone();
+    });
+    const value = parsed(body);
+    if (typeof value === 'object' && value !== null && isWhole(value)) return value as Value;
+    throw this.#stranger('the answer is not what a daemon says');
   }
 
   #send(method: string, path: string, { timeoutMs, signal }: RequestOptions): Promise<IncomingMessage> {
@@ -138,14 +170,21 @@ export class Client {
     return new NoDaemonError(message, { cause });
   }
 
+  #stranger(why: string): NoDaemonError {
+    return new NoDaemonError(`no Bosun daemon answers at ${this.#where}: ${why}`);
+  }
+
   #gone(): NoDaemonError {
     return new NoDaemonError(`the daemon at ${this.#where} has closed the connection`);
   }
 
-  #failure(status: number, body: string): AnswerError {
-    const { error, message } = errorOf(body);
-    const code = error ?? 'ERR_CONTROL';
-    const said = message === undefined ? `the answer was ${status}` : escapeControls(message);
+  #failure(status: number, body: string): AnswerError | NoDaemonError {
+    const answer = parsed(body) as Readonly<Record<string, unknown>> | null | undefined;
+    const { error: code, message } = answer ?? {};
+    if (typeof code !== 'string' || typeof message !== 'string') {
+      return this.#stranger(`the answer was ${status}`);
+    }
+    const said = escapeControls(message);
     switch (status) {
       case 401: {
         const why = this.#target.token === undefined ? 'it wants a token' : 'the token is not the right one';
@@ -158,8 +197,7 @@ export class Client {
       case 421:
         return new AnswerError(status, code, `the daemon at ${this.#where} refuses this name: ${said}`);
       default:
-        if (message !== undefined) return new AnswerError(status, code, said);
-        return new AnswerError(status, code, `no Bosun daemon answers at ${this.#where}: ${said}`);
+        return new AnswerError(status, code, said);
     }
   }
 }
@@ -183,18 +221,11 @@ function whyUnreachable(cause: Error): string {
   }
 }
 
-async function json<Value>(answer: IncomingMessage): Promise<Value> {
-  return JSON.parse(await text(answer)) as Value;
-}
-
-function errorOf(body: string): { readonly error?: string; readonly message?: string } {
+/** What a JSON text says; `undefined` when it is none. */
+function parsed(text: string): unknown {
   try {
-    const { error, message } = JSON.parse(body) as Record<string, unknown>;
-    return {
-      ...(typeof error === 'string' && { error }),
-      ...(typeof message === 'string' && { message }),
-    };
+    return JSON.parse(text);
   } catch {
-    return {};
+    return undefined;
   }
 }

@@ -41,7 +41,11 @@ export async function findDaemon(
   // What reads a config takes longer to load than all else.
   const { adminOf } = await import('./config-admin.ts');
   const found = await adminOf(file, env);
-  if (found === undefined) throw nowhere(`${file} has no service of the kind "admin"`);
+  if ('unloaded' in found) {
+    const unseen =
+      found.unloaded.length === 0 ? '' : ` (not loaded: ${found.unloaded.map(preview).join(', ')})`;
+    throw nowhere(`${file} has no service of the kind "admin", or of a class that extends it${unseen}`);
+  }
   if (found.address.path === undefined && found.address.port === 0) {
     throw nowhere(
       `${file} lets its admin service take any free port (port: 0), so that its address is in the daemon's log alone`,

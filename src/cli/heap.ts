@@ -22,15 +22,21 @@ export class NoSnapshotError extends BosunError {
 export function heapCommand(): Command {
   return daemonCommand('heap', 'Have a running daemon write a heap snapshot, for Chrome DevTools.', [
     'heap --out leak.heapsnapshot',
-    'heap --yes                   # left on the disk of the daemon',
+    'heap --yes                   # on the disk of the daemon alone',
   ])
-    .option('--out <file>', 'fetch it; without, it is left where the daemon has written it')
+    .option(
+      '--out <file>',
+      'write it here too; the file that the daemon has written stays on its disk, until newer ones replace it',
+    )
     .option('--yes', 'do not ask')
     .action(async ({ out, yes = false, ...options }: HeapOptions) => {
       const client = await connect(options);
-      const plan = await client.get<SnapshotPlan>('/api/heap-snapshot');
+      const plan = await client.get<SnapshotPlan>(
+        '/api/heap-snapshot',
+        ({ heapUsedBytes }) => typeof heapUsedBytes === 'number',
+      );
       if (plan.refusal !== null)
-        throw new NoSnapshotError(`no snapshot can be taken: ${plan.refusal.message}`);
+        throw new NoSnapshotError(`no snapshot can be taken: ${plain(plan.refusal.message)}`);
       note(
         `The heap holds ${shortSize(plan.heapUsedBytes)}: the daemon will do nothing else for about ` +
           `${shortDuration(plan.estimatedPauseMs)}, and the file will be about ${shortSize(plan.estimatedBytes)} ` +
@@ -40,6 +46,7 @@ export function heapCommand(): Command {
       const taken = out === undefined ? await take(client) : await takeAndFetch(client, out);
       if (options.json) printJson(taken);
       else print(`${plain(out ?? taken.path)}: ${shortSize(taken.bytes)}\n`);
+      if (out !== undefined) note(`The daemon keeps ${plain(taken.path)}: it holds all secrets, too.`);
     });
 }
 
@@ -60,7 +67,7 @@ async function confirm(): Promise<void> {
 
 async function take(client: Client): Promise<HeapSnapshot> {
   using _progress = new Progress('taking the snapshot');
-  return await client.post<HeapSnapshot>('/api/heap-snapshot');
+  return await client.post<HeapSnapshot>('/api/heap-snapshot', ({ path }) => typeof path === 'string');
 }
 
 async function takeAndFetch(client: Client, out: string): Promise<HeapSnapshot & { readonly file: string }> {

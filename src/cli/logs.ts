@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { type Command, Option } from 'commander';
 import { lineLevels } from '../logging/levels.ts';
 import { connect, type DaemonOptions, daemonCommand } from './daemon-command.ts';
-import { hasColours, plain } from './output.ts';
+import { hasColours, plain, shownJson } from './output.ts';
 
 interface LogsOptions extends DaemonOptions {
   readonly follow?: boolean;
@@ -29,7 +29,7 @@ export function logsCommand(): Command {
         ...(lines !== undefined && { lines }),
         ...(follow && { follow: '1' }),
       });
-      const render = options.json ? (line: string) => line : await lineRenderer();
+      const render = options.json ? shownJson : await lineRenderer();
       for await (const line of client.lines(`/api/logs?${query}`)) {
         if (!process.stdout.write(render(`${line}\n`))) await once(process.stdout, 'drain');
       }

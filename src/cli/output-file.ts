@@ -1,4 +1,5 @@
-import { unlinkSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { rmSync } from 'node:fs';
 import { type FileHandle, open, rename } from 'node:fs/promises';
 import { BosunError, toError } from '../errors.ts';
 
@@ -23,12 +24,14 @@ export async function writeFileWhole<Result>(
   path: string,
   write: (file: FileHandle) => Promise<Result>,
 ): Promise<Result> {
-  const partial = `${path}.partial`;
-  const file = await open(partial, 'w', 0o600).catch((thrown: unknown) => {
+  // A name that nobody can know before, and a new file: in a shared folder, a file or link may wait there to be written to.
+  const partial = `${path}.${randomBytes(6).toString('hex')}.partial`;
+  const removePartial = () => rmSync(partial, { force: true });
+  const file = await open(partial, 'wx', 0o600).catch((thrown: unknown) => {
     throw new OutputError(path, toError(thrown));
   });
   const onSignal = (signal: NodeJS.Signals) => {
-    unlinkSync(partial);
+    removePartial();
     stopListening();
     process.kill(process.pid, signal);
   };
@@ -43,7 +46,7 @@ export async function writeFileWhole<Result>(
     return result;
   } catch (thrown) {
     await file.close().catch(() => {});
-    unlinkSync(partial);
+    removePartial();
     const error = toError(thrown);
     throw error instanceof BosunError ? error : new OutputError(path, error);
   } finally {

@@ -1,5 +1,5 @@
 import { styleText } from 'node:util';
-import { escapeControls } from '../logging/controls.ts';
+import { escapeControls, escapeUnescaped } from '../logging/controls.ts';
 
 /** Whoever reads the output may stop reading (`| head`): that ends the command, and is no failure. */
 export function endQuietlyOnBrokenPipe(): void {
@@ -9,7 +9,10 @@ export function endQuietlyOnBrokenPipe(): void {
   });
 }
 
-export const printJson = (value: unknown) => print(`${JSON.stringify(value, null, 2)}\n`);
+export const printJson = (value: unknown) => print(shownJson(`${JSON.stringify(value, null, 2)}\n`));
+
+/** JSON as it is; for a terminal the same JSON, but without what could steer that. */
+export const shownJson = (json: string) => (process.stdout.isTTY ? escapeUnescaped(json) : json);
 
 export const print = (text: string) => void process.stdout.write(text);
 

@@ -1,4 +1,3 @@
-import { buffer } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import type { ProfileFormat } from '../control/protocol.ts';
 import { preview } from '../errors.ts';
@@ -24,6 +23,13 @@ const endings: readonly [string, ProfileFormat][] = [
   ['.json', 'report'],
 ];
 
+/** The media types in which the daemon sends them. */
+const types: Readonly<Record<ProfileFormat, string>> = {
+  cpuprofile: 'application/json',
+  pprof: 'application/octet-stream',
+  report: 'application/json',
+};
+
 export function profileCommand(): Command {
   return daemonCommand('profile', 'Show, or save, what a running daemon spends its time on.', [
     'profile --seconds 30',
@@ -39,15 +45,16 @@ export function profileCommand(): Command {
       const client = await connect(options);
       const path = `/api/profile?${new URLSearchParams({ seconds, format, ...(hertz !== undefined && { hertz }) })}`;
       if (out === undefined) {
-        const report = await taken(client, path, seconds, (answer) => buffer(answer));
-        const parsed = JSON.parse(report.toString()) as ProfileReport;
-        if (options.json) printJson(parsed);
-        else print(`${profileTable(parsed).split('\n').map(plain).join('\n')}\n`);
+        const report = await takeReport(client, path, seconds);
+        if (options.json) printJson(report);
+        else print(`${profileTable(report).split('\n').map(plain).join('\n')}\n`);
         return;
       }
-      const bytes = await writeFileWhole(out, (file) =>
-        taken(client, path, seconds, (answer) => client.save(answer, file.createWriteStream(), () => {})),
-      );
+      const bytes = await writeFileWhole(out, async (file) => {
+        using _progress = profiling(seconds);
+        const answer = await client.open('POST', path, { type: types[format] });
+        return await client.save(answer, file.createWriteStream(), () => {});
+      });
       if (options.json) printJson({ file: out, format, bytes });
       else note(`wrote ${out}, ${shortSize(bytes)}`);
     });
@@ -60,22 +67,9 @@ function formatOf(out: string): ProfileFormat {
   throw new UsageError(`--out must end in one of ${known}, received ${preview(out)}`);
 }
 
-/** Has a profile taken, and reads it with `read`; says meanwhile how far it is. */
-async function taken<Result>(
-  client: Client,
-  path: string,
-  seconds: string,
-  read: (answer: Awaited<ReturnType<Client['open']>>) => Promise<Result>,
-): Promise<Result> {
-  const begun = performance.now();
-  using progress = new Progress(`profiling for ${seconds} s`);
-  const timer = setInterval(() => {
-    const passed = Math.floor((performance.now() - begun) / 1_000);
-    progress.show(`${Math.min(passed, Number(seconds))} s`);
-  }, 1_000);
-  try {
-    return await read(await client.open('POST', path));
-  } finally {
-    clearInterval(timer);
-  }
+const profiling = (seconds: string) => new Progress(`profiling for ${plain(seconds)} s`);
+
+async function takeReport(client: Client, path: string, seconds: string): Promise<ProfileReport> {
+  using _progress = profiling(seconds);
+  return await client.post<ProfileReport>(path, ({ bySelf }) => Array.isArray(bySelf));
 }

@@ -1,8 +1,7 @@
 import type { Command } from 'commander';
-import type { Status } from '../control/thread/status.ts';
 import { connect, type DaemonOptions, daemonCommand } from './daemon-command.ts';
 import { print, printJson, table } from './output.ts';
-import { serviceRows } from './status.ts';
+import { readStatus, serviceRows } from './status.ts';
 
 export function psCommand(): Command {
   return daemonCommand('ps', 'Show the services of a running daemon.', [
@@ -11,7 +10,7 @@ export function psCommand(): Command {
     'ps --json | jq -r \'.services[] | select(.state != "running") | .name\'',
   ]).action(async (options: DaemonOptions) => {
     const client = await connect(options);
-    const status = await client.get<Status>('/api/status');
+    const status = await readStatus(client);
     if (options.json) printJson(status);
     else print(`${table(serviceRows(status)).join('\n')}\n`);
   });

@@ -1,6 +1,3 @@
-import { mkdtemp, rmdir } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { BosunError } from '../errors.ts';
 import type { HeapSnapshots } from '../observe/memory/heap-snapshot.ts';
 import type { Scope } from '../service.ts';
@@ -17,7 +14,7 @@ export interface OperationsOptions {
   /** The service that offers them. */
   readonly service: string;
   readonly scope: Scope;
-  /** Default: a folder of its own below the system's for temporary files, for its user alone. */
+  /** `undefined`: a folder of its own below the system's for temporary files, for its user alone. */
   readonly snapshotDir: string | undefined;
 }
 
@@ -29,17 +26,14 @@ export function operations({
 }: OperationsOptions): Pick<MainMethods, 'restart' | 'reload' | 'profile' | 'heapPlan' | 'heapSnapshot'> {
   const { control, clock, emit } = hostOf(scope);
   const { log } = scope;
-  let snapshots: Promise<HeapSnapshots> | undefined;
-  const makeSnapshots = async () => {
+  let snapshots: HeapSnapshots | undefined;
+  const heapSnapshots = async () => {
     const { HeapSnapshots } = await import('../observe/memory/heap-snapshot.ts');
-    const dir = snapshotDir ?? (await temporaryFolder(scope));
-    return new HeapSnapshots({ dir, clock, log });
-  };
-  const heapSnapshots = () => {
-    snapshots ??= makeSnapshots().catch((error) => {
-      snapshots = undefined;
-      throw error;
-    });
+    if (snapshots === undefined) {
+      const made = new HeapSnapshots({ dir: snapshotDir, clock, log });
+      scope.defer(() => made[Symbol.asyncDispose]());
+      snapshots = made;
+    }
     return snapshots;
   };
   return {
@@ -69,11 +63,4 @@ export function operations({
       return taken;
     },
   };
-}
-
-/** `mkdtemp` makes it with mode 0700. It stays when there are snapshots in it. */
-async function temporaryFolder(scope: Scope): Promise<string> {
-  const dir = await mkdtemp(join(tmpdir(), `bosun-${process.pid}-`));
-  scope.defer(() => rmdir(dir).catch(() => {}));
-  return dir;
 }

@@ -2,7 +2,7 @@ import { fstatSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { isatty } from 'node:tty';
 import { pino } from 'pino';
-import { escapeControls } from './controls.ts';
+import { escapeControls, escapeUnescaped } from './controls.ts';
 import type { LogFormat } from './options.ts';
 
 /** A line of JSON, with its newline, as it is written. */
@@ -34,12 +34,15 @@ export function renderer(format: LogFormat): Render {
 function prettyRenderer(): Render {
   const load = createRequire(import.meta.url);
   const { prettyFactory } = load('pino-pretty') as typeof import('pino-pretty');
-  return prettyFactory({
+  const inLine = (value: unknown) => escapeControls(String(value));
+  const pretty = prettyFactory({
+    customPrettifiers: { time: (time) => `[${inLine(time)}]`, name: inLine, caller: inLine },
     ignore: 'pid,hostname,service,addresses',
     messageFormat: headOf,
     singleLine: true,
     translateTime: 'SYS:HH:MM:ss.l',
   });
+  return (line) => escapeUnescaped(pretty(line));
 }
 
 type Line = Readonly<Record<string, unknown>>;
@@ -54,7 +57,8 @@ function journalLine(line: Line): string {
   return `<${priority(line.level as number)}>${body(line)}`;
 }
 
-const levelName = (level: number) => pino.levels.labels[level]?.toUpperCase() ?? `LEVEL${level}`;
+const levelName = (level: number) =>
+  pino.levels.labels[level]?.toUpperCase() ?? `LEVEL${escapeControls(String(level))}`;
 
 /** syslog(3)'s priorities: debug 7, info 6, warning 4, err 3, crit 2. */
 function priority(level: number): number {
@@ -93,5 +97,5 @@ function errorFields(value: unknown): string[] {
 
 function field(key: string, value: unknown): string {
   const bare = typeof value === 'string' && /^[^\s"'=\\\p{Cc}]+$/u.test(value);
-  return `${escapeControls(key)}=${bare ? value : escapeControls(JSON.stringify(value))}`;
+  return escapeControls(`${key}=${bare ? value : JSON.stringify(value)}`);
 }

@@ -1,7 +1,5 @@
 /** Says which lines of a program hold how much memory, and warns of leaks. */
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { getHeapStatistics } from 'node:v8';
 import { z } from 'zod';
 import { orAborted } from '../abort.ts';
@@ -10,9 +8,10 @@ import { CallSites } from '../observe/memory/call-sites.ts';
 import { Collections } from '../observe/memory/collections.ts';
 import { type Capture, HeapSampler } from '../observe/memory/heap-sampler.ts';
 import { HeapSnapshotRefusedError, HeapSnapshots } from '../observe/memory/heap-snapshot.ts';
+import { HoldingsHistory } from '../observe/memory/holdings-history.ts';
 import { type Holdings, Ledger } from '../observe/memory/ledger.ts';
 import { formatReport, formatSite } from '../observe/memory/table.ts';
-import { type Trend, TrendDetector } from '../observe/memory/trend.ts';
+import { formatTrend, type Trend, TrendDetector } from '../observe/memory/trend.ts';
 import { Pace } from '../observe/pace.ts';
 import type { LeakSuspicion, MemoryReport } from '../observe/reports.ts';
 import { SourceMaps } from '../observe/source-maps.ts';
@@ -31,6 +30,9 @@ const COLLECTION_WINDOW = 0.25;
 /** How far below `snapshotAtHeapShare` the heap has to fall for the next crossing to count, as a share of it. */
 const CROSSED_BACK = 0.9;
 
+/** When a snapshot that was refused is tried again, where the refusal does not say. */
+const TRY_AGAIN_MS = 60_000;
+
 /** One run of the service. */
 interface Tracing {
   readonly scope: Scope;
@@ -40,10 +42,13 @@ interface Tracing {
   readonly pace: Pace;
   readonly trend: TrendDetector;
   readonly snapshots: HeapSnapshots;
+  readonly history: HoldingsHistory;
   /** What was held at the first report and at the last one. */
   first?: Holdings;
   last?: Holdings;
-  nearLimit: boolean;
+  /** Whether the next collection near the heap's limit takes a snapshot, and from when on. */
+  snapshotArmed: boolean;
+  snapshotFrom: number;
 }
 
 /**
@@ -83,11 +88,14 @@ export class MemoryTracerService extends Service.extend({
   logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'silent']).default('info'),
   /** What the heap does for so long after the start is not taken for a leak. */
   warmUpMs: durationMs().default(180_000),
-  /** Takes a heap snapshot when so much of the heap's limit is used, from 0 to 1, each time anew. Default: never. */
+  /**
+   * Takes a heap snapshot when so much of the heap's limit is used, from 0 to 1, each time anew; one that is refused is
+   * tried again while that is so. Default: never.
+   */
   snapshotAtHeapShare: z.number().gt(0).max(1).optional(),
-  /** Where snapshots are written. */
-  snapshotDir: z.string().default(join(tmpdir(), 'bosun-heap')),
-  /** Older ones are removed when there are more. */
+  /** Where snapshots are written. Default: a folder of each run's own below the system's for temporary files. */
+  snapshotDir: z.string().min(1).optional(),
+  /** Older ones in the folder are removed when there are more. */
   maxSnapshots: z.int().min(1).default(3),
 }) {
   readonly #pauses = new Histogram(PAUSE_BOUNDS);
@@ -101,6 +109,8 @@ export class MemoryTracerService extends Service.extend({
     scope.defer(() => sampler[Symbol.dispose]());
     const collections = new Collections();
     scope.defer(() => collections[Symbol.dispose]());
+    const snapshots = new HeapSnapshots({ dir: snapshotDir, maxFiles: maxSnapshots, clock, log });
+    scope.defer(() => snapshots[Symbol.asyncDispose]());
     const pace = new Pace();
     const sites = new CallSites(new SourceMaps(pace), pace);
     const tracing: Tracing = {
@@ -109,9 +119,11 @@ export class MemoryTracerService extends Service.extend({
       collections,
       ledger: new Ledger(sites, groupBy, process.memoryUsage().arrayBuffers, pace),
       pace,
-      trend: new TrendDetector({ warmUpMs }),
-      snapshots: new HeapSnapshots({ dir: snapshotDir, maxFiles: maxSnapshots, clock, log }),
-      nearLimit: false,
+      trend: new TrendDetector({ from: clock.now() + warmUpMs }),
+      history: new HoldingsHistory(),
+      snapshots,
+      snapshotArmed: true,
+      snapshotFrom: clock.now(),
     };
     const inScope = AsyncLocalStorage.snapshot();
     collections.on((major) => {
@@ -169,6 +181,7 @@ export class MemoryTracerService extends Service.extend({
     if (signal.aborted) return;
     tracing.first ??= holdings;
     tracing.last = holdings;
+    tracing.history.add(capture.at, holdings);
     const { unattributedBytes } = holdings;
     const report: MemoryReport = {
       ...figuresOf(capture),
@@ -189,39 +202,57 @@ export class MemoryTracerService extends Service.extend({
     const heap = getHeapStatistics();
     const found = trend.add(scope.clock.now(), heap.used_heap_size + heap.external_memory);
     if (found !== undefined) scope.spawn('leak warning', () => this.#warn(tracing, found));
-    const { snapshotAtHeapShare: limit } = this.options;
-    if (limit === undefined) return;
-    const share = heap.used_heap_size / heap.heap_size_limit;
-    if (!tracing.nearLimit && share >= limit) {
-      tracing.nearLimit = true;
-      scope.spawn('heap snapshot', (signal) => this.#takeSnapshot(tracing, share, signal));
-    } else if (share < limit * CROSSED_BACK) {
-      tracing.nearLimit = false;
-    }
+    this.#watchLimit(tracing, heap.used_heap_size / heap.heap_size_limit);
   }
 
-  async #warn({ scope, ledger, first, last }: Tracing, { mibPerHour, confidence }: Trend): Promise<void> {
-    const rows = first === undefined || last === undefined ? [] : await ledger.rows(last, first, 1);
-    const [suspect] = rows;
+  #watchLimit(tracing: Tracing, share: number): void {
+    const { scope } = tracing;
+    const { snapshotAtHeapShare: limit } = this.options;
+    if (limit === undefined) return;
+    if (share < limit * CROSSED_BACK) tracing.snapshotArmed = true;
+    if (share < limit || !tracing.snapshotArmed || scope.clock.now() < tracing.snapshotFrom) return;
+    tracing.snapshotArmed = false;
+    scope.spawn('heap snapshot', (signal) => this.#takeSnapshot(tracing, share, signal));
+  }
+
+  async #warn({ scope, ledger, history }: Tracing, trend: Trend): Promise<void> {
+    const { since, mibPerHour, confidence } = trend;
+    const held = history.since(since);
+    const [row] = held === undefined ? [] : await ledger.rows(held.last, held.before, 1);
+    const unattributed =
+      held === undefined ? 0 : Math.max(0, held.last.unattributedBytes - held.before.unattributedBytes);
+    const suspect = row !== undefined && row.bytesDiff > unattributed ? row : undefined;
     const suspicion: LeakSuspicion = { at: scope.clock.now(), mibPerHour, confidence, suspect };
     this.#warnings += 1;
-    const where = suspect === undefined ? '' : `; most of the growth comes from ${formatSite(suspect)}`;
-    scope.log.warn(
-      { leak: suspicion },
-      `the memory grows by ${mibPerHour.toFixed(1)} MiB an hour (confidence ${(confidence * 100).toFixed(1)} %)${where}`,
-    );
+    const where =
+      suspect !== undefined
+        ? `; most of the growth comes from ${formatSite(suspect)}`
+        : unattributed > 0
+          ? '; most of the growth is of buffers that were not sampled'
+          : '';
+    scope.log.warn({ leak: suspicion }, `${formatTrend(trend)}${where}`);
     hostOf(scope).emit({ type: 'leak-suspected', suspicion });
   }
 
-  async #takeSnapshot({ scope, snapshots }: Tracing, share: number, signal: AbortSignal): Promise<void> {
+  async #takeSnapshot(tracing: Tracing, share: number, signal: AbortSignal): Promise<void> {
+    const { scope, snapshots } = tracing;
     scope.log.warn(`${Math.round(share * 100)} % of the heap's limit is used`);
     try {
       const { path, bytes, durationMs } = await snapshots.take(signal);
       hostOf(scope).emit({ type: 'heap-snapshot-taken', path, bytes, durationMs });
     } catch (thrown) {
       if (signal.aborted) return;
-      const why = thrown instanceof HeapSnapshotRefusedError ? 'was refused' : 'failed';
-      scope.log.error({ err: thrown }, `the heap snapshot near the heap's limit ${why}`);
+      if (!(thrown instanceof HeapSnapshotRefusedError)) {
+        scope.log.error({ err: thrown }, "the heap snapshot near the heap's limit failed");
+        return;
+      }
+      const { message, retryAfterMs = TRY_AGAIN_MS } = thrown;
+      tracing.snapshotArmed = true;
+      tracing.snapshotFrom = scope.clock.now() + retryAfterMs;
+      scope.log.error(
+        { err: thrown },
+        `the heap snapshot near the heap's limit was refused: ${message}; it is tried again while the heap is as large`,
+      );
     }
   }
 }

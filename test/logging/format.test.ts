@@ -54,16 +54,38 @@ test('an error is its stack and its own fields, on one line', () => {
   );
 });
 
+const steering = /[\p{Cc}\u2028-\u202e\u2066-\u2069]/u;
+const reordering = '\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069';
+
 test('nothing that is logged makes a second line or steers the terminal', () => {
-  const nasty = 'a\nb\r\u001b[31mc\u009b31m\u0000';
+  const nasty = `a\nb\r\u001b[31mc\u009b31m\u0000${reordering}\u2028\u2029`;
   for (const text of [plain, journald].map((render) =>
     render({ service: nasty, msg: nasty, f: nasty, [nasty]: nasty }),
   )) {
-    expect(text.slice(0, -1)).not.toMatch(/\p{Cc}/u);
+    expect(text.slice(0, -1)).not.toMatch(steering);
     expect(text).toContain('a\\nb\\u000d\\u001b[31mc');
   }
 });
 
+test('a level that is none cannot steer the terminal', () => {
+  expect(plain({ level: '\u001b[31m', msg: 'm' })).toContain('LEVEL\\u001b[31m m');
+});
+
+test('nothing that is logged steers the terminal in a pretty line', () => {
+  const nasty = `a\u001b[31mb\u009b31m${reordering}\u2028\u2029`;
+  const err = { type: nasty, message: nasty, stack: `Error: ${nasty}\n    at f`, [nasty]: nasty };
+  const fields = { service: nasty, msg: nasty, name: nasty, f: nasty, [nasty]: [nasty], err };
+  const text = renderer('pretty')(line(fields));
+  expect(text.replaceAll('\n', '')).not.toMatch(steering);
+  expect(text).toContain('"f":"a\\u001b[31mb\\u009b31m\\u202a');
+});
+
+test.each(['name', 'caller', 'time'])('the field %s makes no second line of a pretty one', (key) => {
+  expect(renderer('pretty')(line({ [key]: 'a\nb', msg: 'm' }))).toMatch(/^.*a\\nb.*m\n$/);
+});
+
 test('a pretty line has level and message', () => {
-  expect(renderer('pretty')(line({ msg: 'ready', port: 1 }))).toMatch(/INFO.*ready[\s\S]*port.*1/);
+  expect(renderer('pretty')(line({ msg: 'ready', port: 1 }))).toMatch(
+    /^\[\d\d:\d\d:00\.000\] INFO: ready {"port":1}\n$/,
+  );
 });

@@ -56,24 +56,6 @@ describe('a command for a running daemon', () => {
     expect(refused.stderr).toContain(`http://127.0.0.1:${port} (from BOSUN_ADMIN): nobody listens there`);
   });
 
-  it('says so when something else than a daemon answers', async () => {
-    using dir = new Project();
-    const server = createServer((_, response) => response.writeHead(404).end('nothing')).listen(
-      0,
-      '127.0.0.1',
-    );
-    await once(server, 'listening');
-    try {
-      const admin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-      const { code, stderr } = await bosun(['ps', '--admin', admin], { cwd: dir.path });
-      expect(code).toBe(1);
-      expect(stderr).toContain('no Bosun daemon answers at');
-    } finally {
-      server.close();
-      server.closeAllConnections();
-    }
-  });
-
   it('exits with 78 on options that cannot be used, and names option, rule and value', async () => {
     using dir = new Project();
     dir.write('bad.txt', 'two words');
@@ -162,6 +144,32 @@ describe('bosun ps', () => {
     });
   });
 
+  it('finds an admin service of a class of its own, and names the modules that it could not look into', async () => {
+    using dir = new Project();
+    dir.write(
+      'own-admin.ts',
+      `import { service } from 'bosun';
+      import { AdminService } from 'bosun/services/admin';
+      import { TcpEchoService } from 'bosun/services/tcp-echo';
+      export class OwnAdmin extends AdminService.extend({ team: service(TcpEchoService) }) {}`,
+    );
+    dir.write('broken.ts', 'export class Broken {');
+    const config = (admin: string) => `services:
+      group: { use: supervisor, services: { admin: { ${admin} } } }
+      echo: { use: tcp-echo, port: 0 }\n`;
+    dir.write('bosun.yaml', config('use: ./own-admin.ts, path: ./own.sock, team: echo'));
+    await using daemon = new Cli(['run'], { cwd: dir.path });
+    await daemon.seen(/"ready in/);
+    expect(await bosun(['ps'], { cwd: dir.path })).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/admin +running/),
+    });
+    dir.write('bosun.yaml', config('use: ./broken.ts'));
+    const { code, stderr } = await bosun(['ps'], { cwd: dir.path });
+    expect({ code, stderr }).toEqual({ code: 69, stderr: expect.stringContaining('bosun ps --admin /run') });
+    expect(stderr).toContain('or of a class that extends it (not loaded: "./broken.ts")');
+  });
+
   it('finds the daemon by --config, --admin and BOSUN_ADMIN, in that order of what outdoes what', async () => {
     await using daemon = await Operated.start();
     using elsewhere = new Project();
@@ -224,10 +232,12 @@ describe('bosun restart', () => {
     const failed = await daemon.bosun(['restart', 'once']);
     expect(failed.code).toBe(1);
     // What an error says cannot steer the terminal.
-    expect(failed.stderr).toBe('bosun: error: service "once" could not start: the disk is full\\u001b[31m\n');
+    expect(failed.stderr).toBe(
+      'bosun: error: service "once" could not start: the disk is full\\u001b[31m\\u009b1m\\u202e\n',
+    );
     const status = await daemon.bosun(['ps']);
     expect(status.stdout).toMatch(/^talker +running .* 2 +- +-$/m);
-    expect(status.stdout).toMatch(/^once +failed .*the disk is full\\u001b\[31m$/m);
+    expect(status.stdout).toMatch(/^once +failed .*the disk is full\\u001b\[31m\\u009b1m\\u202e$/m);
   });
 
   it('is refused while the daemon stops', async () => {
@@ -409,6 +419,8 @@ describe('bosun heap', () => {
       expect(path).toMatch(new RegExp(`^${dir}/`));
       expect(statSync(file)).toMatchObject({ size: bytes });
       expect(statSync(file).mode & 0o777).toBe(0o600);
+      expect(done.stderr).toContain(`The daemon keeps ${path}`);
+      expect(statSync(path)).toMatchObject({ size: bytes });
       expect(JSON.parse(readFileSync(file, 'utf8'))).toMatchObject({
         snapshot: { meta: expect.any(Object) },
       });
@@ -449,6 +461,20 @@ describe('bosun heap', () => {
 });
 
 describe('bosun stalls', () => {
+  it('fails where nothing looks for stalls, and says what does', async () => {
+    await using daemon = await Operated.start();
+    for (const args of [['stalls'], ['stalls', '--json']]) {
+      const { code, stdout, stderr } = await daemon.bosun(args);
+      expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+      expect(stderr).toContain('nothing looks for stalls: add `stalls: { use: stall-detector }`');
+    }
+  });
+
+  it('says that none were seen', async () => {
+    await using daemon = await Operated.start(['stalls: { use: stall-detector, threshold: 1m }']);
+    expect(await daemon.bosun(['stalls'])).toMatchObject({ code: 0, stdout: 'none were seen\n' });
+  });
+
   it('shows what blocked the main loop', async () => {
     await using daemon = await Operated.start([
       'blocker: { use: ./services.ts#Blocker, block: 2s }',

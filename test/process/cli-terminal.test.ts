@@ -1,5 +1,6 @@
-import { statSync } from 'node:fs';
+import { readFileSync, rmSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { Operated } from './control.ts';
 import { noTerminal, Terminal } from './terminal.ts';
@@ -50,6 +51,48 @@ describe('bosun top', () => {
     await terminal.seen('ended with 0\r\nicanon', at);
   });
 
+  it.skipIf(noTerminal)('scrolls through hundreds of services, what has failed first', async () => {
+    const crowd = Array.from({ length: 299 }, (_, index) => `s${index}: { use: ./services.ts#Gate }`);
+    await using daemon = await Operated.start([...crowd, services[1] as string]);
+    await daemon.bosun(['restart', 'once']);
+    const terminal = new Terminal(bosun('top'), daemon.directory);
+    const page = async (where: string, from: number) => {
+      const to = await terminal.seen(`${where} of 301`, from);
+      return { to, text: terminal.shown.slice(terminal.shown.lastIndexOf('\x1b[H', to), to) };
+    };
+    const first = await page('1-15', 0);
+    expect(first.text).toMatch(/LAST ERROR.*\s+once .*failed/);
+    expect(first.text).toContain('s12 ');
+    expect(first.text).not.toContain('s13 ');
+    terminal.type('\x1b[6~');
+    const second = await page('16-30', first.to);
+    expect(second.text).toContain('s13 ');
+    expect(second.text).not.toContain('once');
+    terminal.type('k');
+    const third = await page('15-29', second.to);
+    terminal.type('jj\x1b[6~\x1b[5~');
+    const fourth = await page('17-31', third.to);
+    terminal.type('\x1b[6~'.repeat(20));
+    const last = await page('287-301', fourth.to);
+    expect(last.text).toContain('s298 ');
+    terminal.type('s');
+    await page('1-15', last.to);
+    terminal.type('q');
+    await terminal.seen('ended with 0');
+  });
+
+  it.skipIf(noTerminal)('shows what fits of it on a small terminal', async () => {
+    await using daemon = await Operated.start(services);
+    const terminal = new Terminal(bosun('top'), daemon.directory, { columns: 50, rows: 6 });
+    const to = await terminal.seen('1-1 of 3', await terminal.seen(ENTER));
+    const lines = stripVTControlCharacters(terminal.shown.slice(terminal.shown.indexOf(ENTER), to)).split(
+      '\r\n',
+    );
+    expect(lines).toHaveLength(6);
+    expect(lines[3]).toMatch(/^SERVICE .* LAST ERROR$/);
+    for (const text of lines) expect(text.length).toBeLessThanOrEqual(50);
+  });
+
   it.skipIf(noTerminal)(
     'gives the terminal back on Ctrl-C, on signals, and when the daemon dies',
     async () => {
@@ -81,6 +124,23 @@ describe('bosun top', () => {
 });
 
 describe('on a terminal', () => {
+  it.skipIf(noTerminal)('what takes long says for how long it has', async () => {
+    await using daemon = await Operated.start(['gate: { use: ./services.ts#Gate }']);
+    const { project } = daemon;
+    const closed = project.write('closed', '');
+    const restart = new Terminal(bosun('restart gate'), daemon.directory);
+    await restart.seen('restarting gate: 1 s');
+    rmSync(closed);
+    await restart.seen('ended with 0', await restart.seen('gate runs again, after '));
+    const config = readFileSync(resolve(daemon.directory, 'bosun.yaml'), 'utf8');
+    project.write('bosun.yaml', `${config}  second: { use: ./services.ts#Gate }\n`);
+    project.write('closed', '');
+    const reload = new Terminal(bosun('reload'), daemon.directory);
+    await reload.seen('reading the config again, and applying what has changed: 1 s');
+    rmSync(closed);
+    await reload.seen('ended with 0', await reload.seen('the config has been read again'));
+  });
+
   it.skipIf(noTerminal)('bosun ps shows colours, unless NO_COLOR is set', async () => {
     await using daemon = await Operated.start(services);
     const colours = new Terminal(bosun('ps'), daemon.directory);
@@ -91,6 +151,23 @@ describe('on a terminal', () => {
     expect(none.shown).toContain('running');
     expect(none.shown).not.toContain('\x1b');
   });
+
+  it.skipIf(noTerminal)(
+    'what came from the daemon cannot steer it, also as JSON or as lines of the log',
+    async () => {
+      await using daemon = await Operated.start(services);
+      await daemon.bosun(['restart', 'once']);
+      for (const command of ['ps', 'ps --json', 'top --json', 'logs', 'logs --json']) {
+        const terminal = new Terminal(bosun(command), daemon.directory);
+        await terminal.seen('ended with 0');
+        expect({ command, shown: terminal.shown }).toEqual({
+          command,
+          shown: expect.stringContaining('the disk is full\\u001b[31m\\u009b1m\\u202e'),
+        });
+        expect(terminal.shown).not.toMatch(/[\u0080-\u009f\u202e]/);
+      }
+    },
+  );
 
   it.skipIf(noTerminal)('bosun heap asks, and takes a snapshot only on a yes', async () => {
     await using daemon = await Operated.start(services);

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { bosun, Cli, type CliOptions, Project } from './cli.ts';
 
 const services = `
+import { existsSync } from 'node:fs';
 import { type Scope, Service } from 'bosun';
 import { z } from 'zod';
 
@@ -17,7 +18,7 @@ export class Talker extends Service {
 export class Once extends Service {
   #started = false;
   override start(): void {
-    if (this.#started) throw new Error('the disk is full\\u001b[31m');
+    if (this.#started) throw new Error('the disk is full\\u001b[31m\\u009b1m\\u202e');
     this.#started = true;
   }
 }
@@ -38,6 +39,12 @@ export class Blocker extends Service.extend({ blockMs: z.number() }) {
       const end = Date.now() + this.options.blockMs;
       while (Date.now() < end);
     });
+  }
+}
+/** Starts when there is no file of the name \`closed\`. */
+export class Gate extends Service {
+  override async start({ clock, signal }: Scope): Promise<void> {
+    while (existsSync('closed')) await clock.sleep(20, { signal });
   }
 }
 /** Logs without end. */

@@ -1,7 +1,7 @@
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { lstat, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { basename, dirname, join } from 'node:path';
+import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import type { HeapSnapshot, SnapshotPlan, SnapshotRefusal } from '../../src/observe/memory/heap-snapshot.ts';
 import { Child } from '../support/child.ts';
 import { mountSmallDisk } from '../support/small-disk.ts';
@@ -14,8 +14,8 @@ beforeEach(async () => {
 
 afterEach(() => rm(folder, { recursive: true }));
 
-async function run<Result>(scenario: string, dir = join(folder, 'snapshots')) {
-  await using child = new Child('heap-snapshots.ts', [dir, scenario]);
+async function run<Result>(scenario: string, dir = join(folder, 'snapshots'), maxFiles = 2) {
+  await using child = new Child('heap-snapshots.ts', [dir, scenario, String(maxFiles)]);
   const { stdout, stderr, code } = await child.exit;
   expect(stderr).toBe('');
   expect(code).toBe(0);
@@ -67,10 +67,39 @@ test('what a process that died left unfinished is removed, and files that are no
   );
 });
 
-test('one that is aborted leaves nothing', async () => {
-  const { result } = await run('aborted');
-  expect(result).toEqual({ before: 'no', during: 'enough' });
-  expect(await readdir(join(folder, 'snapshots'))).toEqual([]);
+test('so is what this process itself is not writing', async () => {
+  const { result } = await run<{ taken: HeapSnapshot }>('left', folder);
+  expect(await readdir(folder)).toEqual([basename(result.taken.path)]);
+});
+
+test('one that is aborted leaves nothing, takes nothing away, and is not what the next has to wait for', async () => {
+  const { result } = await run<{ path: string; files: string[]; after: SnapshotPlan }>(
+    'aborted',
+    undefined,
+    1,
+  );
+  expect(result).toMatchObject({ before: 'no', during: 'enough' });
+  expect(result.files).toEqual([basename(result.path)]);
+  expect(result.after.refusal).toBeNull();
+});
+
+test('it does not follow a link, and overwrites nothing', async () => {
+  const { result } = await run('linked', folder);
+  expect(result).toEqual({ isAtLink: true, content: 'precious' });
+  expect((await lstat(join(folder, 'precious'))).isFile()).toBe(true);
+});
+
+test('it does not pass through memory as a whole', async () => {
+  const { result } = await run<{ grownBytes: number; bytes: number }>('lean');
+  expect(result.grownBytes).toBeLessThan(result.bytes / 4);
+});
+
+test('without a folder each has one of its own, which stays when there are snapshots in it', async () => {
+  vi.stubEnv('TMPDIR', folder);
+  onTestFinished(() => void vi.unstubAllEnvs());
+  const { result } = await run<{ path: string }>('temporary');
+  expect(await readdir(folder)).toEqual([basename(dirname(result.path))]);
+  expect((await stat(dirname(result.path))).mode & 0o777).toBe(0o700);
 });
 
 const cannotMount = process.platform !== 'linux' || process.getuid?.() !== 0;

@@ -183,6 +183,20 @@ test('a heap that grows for good is warned of, with the line that holds most of 
   expect(warnings?.samples).toEqual([{ value: events.length }]);
 });
 
+test('the line is named that has grown since the growth began, not the cache that was filled before', async () => {
+  const file = fileURLToPath(new URL('fixtures/memory-tracer.ts', import.meta.url));
+  const [{ events }, line] = await Promise.all([seenIn('cache'), lineOf(file, 'held.push(')]);
+  expect(events[0]?.suspicion.suspect?.stack[0]).toMatchObject({ name: 'leak', file, line });
+});
+
+test('growth of buffers that were not sampled is warned of without naming a line', async () => {
+  const [first] = (await seenIn('buffers')).events;
+  expect(first?.type).toBe('leak-suspected');
+  // 4 MiB every 15 s.
+  expect(first?.suspicion.mibPerHour).toBeGreaterThan(900);
+  expect(first?.suspicion.suspect).toBeUndefined();
+});
+
 test('a heap that does not grow is not warned of', async () => {
   expect((await seenIn('calm')).events).toEqual([]);
 });
@@ -193,6 +207,13 @@ test('near the limit of the heap one snapshot is taken, not one at each collecti
   expect(events).toHaveLength(1);
   expect(events[0]?.type).toBe('heap-snapshot-taken');
   expect(await readdir(folder)).toEqual([basename(events[0]?.path as string)]);
+});
+
+test('near the limit of the heap a snapshot that is refused is taken as soon as it can be', async () => {
+  const folder = join(await temporaryFolder(), 'snapshots');
+  const { events } = await seenIn('snapshot-later', folder);
+  expect(events).toHaveLength(1);
+  expect(await readdir(folder)).toContain(basename(events[0]?.path as string));
 });
 
 test('from a config file, reports are tables in the log with the same as fields', async () => {

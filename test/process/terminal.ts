@@ -21,9 +21,9 @@ export class Terminal {
   #shown = '';
   #onData = () => {};
 
-  constructor(commandLine: string, cwd: string) {
+  constructor(commandLine: string, cwd: string, { columns = 100, rows = 20 } = {}) {
     // The shell says by whatever means the command ended, and how the terminal was left.
-    const script = `stty cols 100 rows 20; ${commandLine}; echo "ended with $?"; stty -a | tr ';' '\\n' | grep -o -- '-\\?icanon'`;
+    const script = `stty cols ${columns} rows ${rows}; ${commandLine}; echo "ended with $?"; stty -a | tr ';' '\\n' | grep -o -- '-\\?icanon'`;
     this.#child = spawn('script', ['-qec', script, '/dev/null'], {
       cwd,
       env: { PATH: process.env.PATH, TERM: 'xterm', SHELL: '/bin/sh' },

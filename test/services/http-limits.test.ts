@@ -82,10 +82,42 @@ describe('a client', () => {
     expect(await client.all()).toMatch(/^HTTP\/1.1 408 Request Timeout\r\n/);
   });
 
-  it('that keeps its connection without a request is left after keepAliveTimeoutMs', async () => {
-    await using client = await RawClient.to(await run({ keepAliveTimeoutMs: 20 }));
+  it('that keeps its connection without a request is left after keepAliveTimeoutMs, as it was told', async () => {
+    const clock = new FakeClock();
+    await using client = await RawClient.to(await run({ keepAliveTimeoutMs: 72_000 }, clock));
     await client.send('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
-    expect(await client.all()).toMatch(/^HTTP\/1.1 200 /);
+    await client.until(/\r\n0\r\n\r\n$/);
+    await clock.advance(71_999);
+    await client.send('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+    await client.until(/hello[\s\S]*hello[\s\S]*\r\n0\r\n\r\n$/);
+    await clock.advance(71_999);
+    expect(hello?.statistics.connections).toBe(1);
+    await clock.advance(1_001);
+    expect(await client.all()).toMatch(/^HTTP\/1.1 200 [\s\S]*Keep-Alive: timeout=72\r\n/);
+  });
+
+  it('whose request takes longer than keepAliveTimeoutMs is not left', async () => {
+    const clock = new FakeClock();
+    await using client = await RawClient.to(await run({ keepAliveTimeoutMs: 50 }, clock));
+    await client.send('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n1');
+    while (hello?.statistics.inFlight !== 1) await new Promise((resolve) => setImmediate(resolve));
+    await clock.advance(10_000);
+    await client.send('2');
+    await client.until(/hello 12\r\n0\r\n\r\n$/);
+    await clock.advance(100);
+    await client.all();
+  });
+
+  it('is never left, nor told so, without a keepAliveTimeoutMs', async () => {
+    const clock = new FakeClock();
+    await using client = await RawClient.to(
+      await run({ keepAliveTimeoutMs: Number.POSITIVE_INFINITY }, clock),
+    );
+    await client.send('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+    expect(await client.until(/\r\n0\r\n\r\n$/)).not.toMatch(/^Keep-Alive:/im);
+    await clock.advance(10 * 86_400_000);
+    await client.send('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+    await client.until(/hello[\s\S]*hello[\s\S]*\r\n0\r\n\r\n$/);
   });
 
   it('that is left, but holds on to its connection, loses it after a second', async () => {

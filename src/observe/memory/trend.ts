@@ -1,5 +1,9 @@
+import { Series } from './series.ts';
+
 /** What the size of the live heap tells over time. */
 export interface Trend {
+  /** Since when, in milliseconds since the epoch. */
+  readonly since: number;
   readonly mibPerHour: number;
   /** From 0 to 1: how sure it is that it grows. */
   readonly confidence: number;
@@ -7,8 +11,8 @@ export interface Trend {
 
 /** Options of `TrendDetector`. */
 export interface TrendOptions {
-  /** What is seen for so long after the first observation does not count. */
-  readonly warmUpMs: number;
+  /** What is seen before does not count, in milliseconds since the epoch. */
+  readonly from: number;
 }
 
 interface Point {
@@ -23,10 +27,14 @@ interface Point {
 const MIB = 2 ** 20;
 const HOUR_MS = 3_600_000;
 
-/** A point stands for a span of so long, at first; each time there are too many points, for twice as long. */
+/** The time that is looked at grows to four hours. */
 const FIRST_SPAN_MS = 15_000;
 const MAX_SPAN_MS = 240_000;
 const MAX_POINTS = 60;
+
+/** What was before is remembered for a day more. */
+const PEAK_SPAN_MS = 1_800_000;
+const MAX_PEAKS = 57;
 
 /** Below these there is no saying. */
 const MIN_POINTS = 12;
@@ -58,66 +66,140 @@ const MIN_RISE = 0.15;
 const AGAIN_FACTOR = 2;
 
 /**
+ * The load of a day looks like a leak in the morning. So growth has to exceed by so much of itself what was there the
+ * day before.
+ */
+const MIN_EXCESS = 0.5;
+
+/** What has fallen by so much of the growth that was told was let go. */
+const FALLEN = 0.5;
+
+/** The level of the heap is the median of so many points. */
+const LEVEL_POINTS = 5;
+
+/** The highest level of a span. */
+interface Peak {
+  readonly at: number;
+  readonly bytes: number;
+}
+
+/** A trend that was told. */
+interface Told {
+  readonly mibPerHour: number;
+  /** The levels: when it was told, before the growth, and the highest since. */
+  readonly bytes: number;
+  readonly baseBytes: number;
+  topBytes: number;
+  /** When the trend was last seen. */
+  seenAt: number;
+}
+
+/**
  * Tells a leak from noise by what is left after each collection of the whole heap. Mann-Kendall's test (H. B. Mann,
  * "Nonparametric tests against trend", 1945; M. G. Kendall, 1975) says whether it grows at all, Theil-Sen's slope (P. K.
  * Sen, 1968) how fast: both look at pairs of points, so that single outliers count for little.
  */
 export class TrendDetector {
-  readonly #warmUpMs: number;
-  #points: Point[] = [];
-  #spanMs = FIRST_SPAN_MS;
-  #startsAt: number | undefined;
-  #told: { readonly mibPerHour: number; readonly bytes: number } | undefined;
+  readonly #from: number;
+  readonly #points = new Series<Point>({
+    firstSpanMs: FIRST_SPAN_MS,
+    maxSpanMs: MAX_SPAN_MS,
+    maxItems: MAX_POINTS,
+    merge: (a, b) => ({
+      at: a.at,
+      bytes: Math.min(a.bytes, b.bytes),
+      topBytes: Math.max(a.topBytes, b.topBytes),
+    }),
+  });
+  readonly #peaks = new Series<Peak>({
+    firstSpanMs: PEAK_SPAN_MS,
+    maxSpanMs: PEAK_SPAN_MS,
+    maxItems: MAX_PEAKS,
+    merge: (a, b) => ({ at: a.at, bytes: Math.max(a.bytes, b.bytes) }),
+  });
+  #told: Told | undefined;
 
-  constructor({ warmUpMs }: TrendOptions) {
-    this.#warmUpMs = warmUpMs;
+  constructor({ from }: TrendOptions) {
+    this.#from = from;
   }
 
   /** What is live at a time, in milliseconds since the epoch. Returns the trend when it is one to warn of. */
   add(at: number, bytes: number): Trend | undefined {
-    this.#startsAt ??= at + this.#warmUpMs;
-    if (at < this.#startsAt) return undefined;
-    const last = this.#points.at(-1);
-    if (last !== undefined && at - last.at < this.#spanMs) {
-      this.#points[this.#points.length - 1] = merged(last, { at, bytes, topBytes: bytes });
-      return undefined;
-    }
-    const trend = trendOf(this.#points);
-    this.#points.push({ at, bytes, topBytes: bytes });
-    if (this.#points.length > MAX_POINTS) this.#thin();
-    if (trend === undefined || !this.#isNews(trend, bytes)) return undefined;
-    this.#told = { mibPerHour: trend.mibPerHour, bytes };
+    if (at < this.#from) return undefined;
+    const trend = this.#points.begins(at) ? this.#look(at) : undefined;
+    this.#points.add({ at, bytes, topBytes: bytes });
     return trend;
   }
 
-  #isNews({ mibPerHour }: Trend, bytes: number): boolean {
+  /** What the points tell that are whole. */
+  #look(at: number): Trend | undefined {
+    const points = this.#points.items;
+    const level = levelOf(points);
+    if (level === undefined) return undefined;
+    this.#peaks.add({ at, bytes: level });
+    this.#forget(level);
+    const growth = growthOf(this.#points.items);
+    if (growth === undefined) return undefined;
+    const { since, bytesPerMs, bytes, confidence } = growth;
+    if (this.#told !== undefined) this.#told.seenAt = at;
+    const mibPerHour = (bytesPerMs * HOUR_MS) / MIB;
+    if (level < this.#peakBefore(since) + MIN_EXCESS * bytes || !this.#isNews(mibPerHour, level)) {
+      return undefined;
+    }
+    this.#told = { mibPerHour, bytes: level, baseBytes: level - bytes, topBytes: level, seenAt: at };
+    return { since, mibPerHour, confidence };
+  }
+
+  /** What was told is news again when it was let go, or has not been seen for as long as is looked at. */
+  #forget(level: number): void {
+    const told = this.#told;
+    if (told === undefined) return;
+    told.topBytes = Math.max(told.topBytes, level);
+    const { topBytes, baseBytes, seenAt } = told;
+    const fallBytes = FALLEN * (topBytes - baseBytes);
+    const points = this.#points.items;
+    const [first] = points;
+    if (topBytes - level >= fallBytes) {
+      this.#told = undefined;
+      // Let go all at once: it begins anew. What falls slowly, as load does in the evening, may rise again.
+      const before = levelOf(points.slice(0, -LEVEL_POINTS));
+      if (before !== undefined && before - level >= fallBytes) {
+        this.#points.clear();
+        this.#peaks.clear();
+      }
+    } else if (first !== undefined && seenAt < first.at) {
+      this.#told = undefined;
+    }
+  }
+
+  #peakBefore(since: number): number {
+    const before = this.#peaks.items.filter(({ at }) => at + PEAK_SPAN_MS <= since);
+    return Math.max(0, ...before.map(({ bytes }) => bytes));
+  }
+
+  #isNews(mibPerHour: number, bytes: number): boolean {
     const told = this.#told;
     return (
       told === undefined || bytes >= told.bytes * AGAIN_FACTOR || mibPerHour >= told.mibPerHour * AGAIN_FACTOR
     );
   }
-
-  #thin(): void {
-    if (this.#spanMs >= MAX_SPAN_MS) {
-      this.#points.shift();
-      return;
-    }
-    this.#spanMs *= 2;
-    this.#points = this.#points.flatMap((point, index) => {
-      if (index % 2 === 1) return [];
-      const next = this.#points[index + 1];
-      return [next === undefined ? point : merged(point, next)];
-    });
-  }
 }
 
-const merged = (a: Point, b: Point): Point => ({
-  at: a.at,
-  bytes: Math.min(a.bytes, b.bytes),
-  topBytes: Math.max(a.topBytes, b.topBytes),
-});
+export function formatTrend({ mibPerHour, confidence }: Trend): string {
+  // Rounded down, and never 100 %.
+  const percent = Math.min(9_999, Math.floor(confidence * 10_000)) / 100;
+  return `the memory grows by ${mibPerHour.toFixed(1)} MiB an hour (confidence > ${percent.toFixed(2)} %)`;
+}
 
-function trendOf(points: readonly Point[]): Trend | undefined {
+/** Growth that is worth a warning. */
+interface Growth {
+  readonly since: number;
+  readonly bytesPerMs: number;
+  readonly bytes: number;
+  readonly confidence: number;
+}
+
+function growthOf(points: readonly Point[]): Growth | undefined {
   const [first, last] = [points[0], points.at(-1)];
   if (first === undefined || last === undefined || points.length < MIN_POINTS) return undefined;
   const windowMs = last.at - first.at;
@@ -135,7 +217,13 @@ function trendOf(points: readonly Point[]): Trend | undefined {
   const half = points.length >> 1;
   const early = median(slopesOf(points.slice(0, half)));
   if (lowestSlope(points.slice(half)) < MIN_STEADINESS * Math.max(early, slope)) return undefined;
-  return { mibPerHour: (slope * HOUR_MS) / MIB, confidence };
+  return { since: first.at, bytesPerMs: slope, bytes: growth, confidence };
+}
+
+/** Where the heap is now; `undefined`: not known yet. */
+function levelOf(points: readonly Point[]): number | undefined {
+  const latest = points.slice(-LEVEL_POINTS);
+  return latest.length < LEVEL_POINTS ? undefined : median(latest.map(({ bytes }) => bytes));
 }
 
 /** The slopes between all pairs, in bytes per millisecond; their median is Theil-Sen's slope. */

@@ -37,9 +37,9 @@ export class Connection {
     return this.pending.length === 0 && this.socket.bytesRead !== this.#bytesAtRest;
   }
 
-  /** How long it takes from `now` until the connection counts as idle, if nothing is asked of it; 0: it does. */
-  idleIn(now: number): number {
-    return Math.max(0, this.#usedAt + RECENT_MS - now);
+  /** How long it takes from `now` until nothing has been asked of it for `unusedMs`; 0: nothing has. */
+  idleIn(now: number, unusedMs = RECENT_MS): number {
+    return Math.max(0, this.#usedAt + unusedMs - now);
   }
 
   /** No request is taken any more. */

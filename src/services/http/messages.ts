@@ -88,6 +88,8 @@ export class Outgoing extends ServerResponse<Incoming> {
   call: Call | undefined;
   /** Whether its end has been reported. */
   done = false;
+  /** Node's own name for what its `Keep-Alive` header tells the client, in ms. */
+  declare _keepAliveTimeout: number;
 
   // biome-ignore lint/suspicious/noExplicitAny: it has several signatures, all passed on
   override writeHead(...args: any[]): this {

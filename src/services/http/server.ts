@@ -18,10 +18,9 @@ import {
   statusOfClientError,
 } from './answers.ts';
 import type { Handler } from './application.ts';
-import { Connection } from './connection.ts';
+import { ClientConnections } from './client-connections.ts';
 import { BodyTooLargeError, ClientGoneError } from './errors.ts';
 import { type Exchange, Incoming, Outgoing } from './messages.ts';
-import { quietTurn } from './quiet-turn.ts';
 import { requestId } from './request-id.ts';
 import { type Counters, describeRequests } from './statistics.ts';
 
@@ -42,25 +41,19 @@ export interface HttpServerOptions {
 
 export type AccessLogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
 
-/** How many idle connections are ended between two looks at what has arrived. */
-const BATCH = 32;
 /** How often a full server is logged at most. */
 const DROP_LOG_MS = 10_000;
-/** One run of an http server: dispatches requests, knows its connections, drains. */
+/** One run of an http server: takes its connections' requests, dispatches them, accounts for the answers. */
 export class HttpServer implements Exchange {
   readonly #server: http.Server<typeof Incoming, typeof Outgoing>;
-  readonly #connections = new Map<Socket, Connection>();
-  /** Accepted, but their TLS handshake is not done. */
-  readonly #handshakes = new Map<string, Socket>();
+  readonly #connections: ClientConnections;
   readonly #handler: Handler;
   readonly #options: HttpServerOptions;
+  readonly #keepAliveHint: number;
   readonly #upgrades: ReadonlyMap<string, UpgradeHandler>;
   readonly #counters: Counters;
   readonly #log: Logger;
   readonly #clock: Clock;
-  #draining = false;
-  #accepted = 0;
-  #changed = Promise.withResolvers<void>();
   #dropsLoggedAt = Number.NEGATIVE_INFINITY;
 
   constructor(
@@ -73,18 +66,21 @@ export class HttpServer implements Exchange {
   ) {
     this.#handler = handler;
     this.#options = options;
+    this.#keepAliveHint = nodeTimeout(options.keepAliveTimeoutMs);
     this.#upgrades = upgrades;
     this.#counters = counters;
     this.#log = log;
     this.#clock = clock;
-    const { headersTimeoutMs, requestTimeoutMs, keepAliveTimeoutMs, maxHeaderBytes } = options;
+    this.#connections = new ClientConnections(clock, options.keepAliveTimeoutMs);
+    const { headersTimeoutMs, requestTimeoutMs, maxHeaderBytes } = options;
     const shortest = Math.min(headersTimeoutMs, requestTimeoutMs);
     const settings = {
       IncomingMessage: Incoming,
       ServerResponse: Outgoing,
       headersTimeout: nodeTimeout(shortest),
       requestTimeout: nodeTimeout(requestTimeoutMs),
-      keepAliveTimeout: nodeTimeout(keepAliveTimeoutMs),
+      // It would set a timer of its own twice per request; `ClientConnections` has one for all.
+      keepAliveTimeout: 0,
       connectionsCheckingInterval: Math.min(Math.max(Math.ceil(shortest / 4), 10), 1_000),
       maxHeaderSize: maxHeaderBytes,
       // Others, such as a browser's h2c, are answered as if they had not asked, as RFC 9110, 7.8 has it.
@@ -111,9 +107,7 @@ export class HttpServer implements Exchange {
   }
 
   get inFlight(): number {
-    let count = 0;
-    for (const { pending } of this.#connections.values()) count += pending.length;
-    return count;
+    return this.#connections.inFlight;
   }
 
   get connections(): number {
@@ -122,7 +116,7 @@ export class HttpServer implements Exchange {
 
   /** The requests in flight, the oldest first. */
   describe(): string[] {
-    const pending = [...this.#connections.values()].flatMap((connection) => connection.pending);
+    const { pending } = this.#connections;
     if (pending.length > 0) return [describeRequests(pending, this.#clock.now())];
     const { size } = this.#connections;
     return size === 0 ? [] : [`${size} ${size === 1 ? 'connection' : 'connections'} without a request`];
@@ -132,34 +126,19 @@ export class HttpServer implements Exchange {
    * Stops accepting and resolves when all connections have closed: idle ones are ended at once, busy ones after
    * their last response. When `force` aborts, all are destroyed.
    */
-  async drain(force: AbortSignal): Promise<void> {
-    this.#draining = true;
-    const onForce = () => this.#destroyAll();
-    if (force.aborted) onForce();
-    force.addEventListener('abort', onForce, { once: true });
-    // What clients have sent so far counts as accepted, so it is read before anything is closed.
-    await quietTurn(this.#clock, () => this.#accepted);
+  drain(force: AbortSignal): Promise<void> {
     // Not http's own close: that destroys idle connections whatever is on its way.
-    NetServer.prototype.close.call(this.#server);
-    await quietTurn(this.#clock, () => this.#accepted);
-    for (const socket of this.#handshakes.values()) socket.destroy();
-    while (this.#connections.size > 0) {
-      this.#changed = Promise.withResolvers();
-      using _timer = this.#clock.setTimer(this.#changed.resolve, this.#endIdle());
-      await this.#changed.promise;
-      await quietTurn(this.#clock, () => this.#accepted);
-    }
-    force.removeEventListener('abort', onForce);
+    return this.#connections.drain(() => NetServer.prototype.close.call(this.#server), force);
   }
 
   /** Closes what is open still. */
   close(): void {
     this.#server.close();
-    this.#destroyAll();
+    this.#connections.destroy();
   }
 
   beforeHead(response: Outgoing): void {
-    if (!this.#draining) return;
+    if (!this.#connections.draining) return;
     const { carrier } = response;
     if (carrier?.pending.at(-1) === response) carrier.closeAfter(response);
   }
@@ -181,7 +160,7 @@ export class HttpServer implements Exchange {
     }
     const { accessLog } = this.#options;
     if (accessLog !== 'silent' && this.#log.isLevelEnabled(accessLog)) this.#logAccess(response, accessLog);
-    if (this.#draining) this.#changed.resolve();
+    this.#connections.changed();
   }
 
   threw(response: Outgoing, error: unknown): void {
@@ -208,14 +187,15 @@ export class HttpServer implements Exchange {
 
   #listen(secure: boolean): void {
     const server = this.#server;
-    server.on('connection', () => {
-      this.#accepted += 1;
-    });
+    const connections = this.#connections;
+    server.on('connection', () => connections.accepted());
     if (secure) {
-      server.on('connection', (socket) => this.#awaitHandshake(socket));
+      server.on('connection', (socket) => connections.awaitHandshake(socket));
       server.on('tlsClientError', (error) => this.#log.debug({ err: error }, 'a TLS handshake failed'));
     }
-    server.on(secure ? 'secureConnection' : 'connection', (socket: Socket) => this.#track(socket));
+    server.on(secure ? 'secureConnection' : 'connection', (socket: Socket) =>
+      connections.add(socket, (response) => this.closed(response)),
+    );
     server.on('request', (request, response) => this.#take(request, response));
     server.on('checkContinue', (request, response) => {
       if (!this.#declaresTooMuch(request)) response.writeContinue();
@@ -226,28 +206,8 @@ export class HttpServer implements Exchange {
     server.on('drop', () => this.#drop());
   }
 
-  #track(socket: Socket): void {
-    this.#handshakes.delete(peerOf(socket));
-    const connection = new Connection(socket, this.#clock);
-    this.#connections.set(socket, connection);
-    socket.once('close', () => {
-      for (const response of [...connection.pending]) this.closed(response);
-      this.#connections.delete(socket);
-      this.#changed.resolve();
-    });
-    if (this.#draining) this.#changed.resolve();
-  }
-
-  #awaitHandshake(socket: Socket): void {
-    const peer = peerOf(socket);
-    this.#handshakes.set(peer, socket);
-    socket.once('close', () => {
-      if (this.#handshakes.get(peer) === socket) this.#handshakes.delete(peer);
-    });
-  }
-
   #take(request: Incoming, response: Outgoing): void {
-    const connection = this.#connections.get(request.socket);
+    const connection = this.#connections.of(request.socket);
     if (connection?.take(response) !== true) {
       request.resume();
       return;
@@ -256,6 +216,7 @@ export class HttpServer implements Exchange {
     this.#counters.requests += 1;
     response.exchange = this;
     response.since = this.#clock.now();
+    response._keepAliveTimeout = this.#keepAliveHint;
     Incoming.open(request, response, this.#options.maxBodyBytes);
     if (this.#declaresTooMuch(request)) answerError(response, 413);
     else {
@@ -289,10 +250,9 @@ export class HttpServer implements Exchange {
 
   #upgrade(request: Incoming, socket: Socket, head: Buffer): void {
     // From here on the connection is its handler's.
-    this.#connections.delete(socket);
-    this.#changed.resolve();
+    this.#connections.remove(socket);
     const handler = this.#upgrades.get(pathOf(request));
-    const status = this.#draining ? 503 : handler === undefined ? 404 : undefined;
+    const status = this.#connections.draining ? 503 : handler === undefined ? 404 : undefined;
     if (handler === undefined || status !== undefined) {
       refuse(socket, status ?? 404);
       return;
@@ -314,7 +274,7 @@ export class HttpServer implements Exchange {
 
   /** The connection is at fault, not a request: malformed, too slow, or lost. */
   #clientError(error: NodeJS.ErrnoException, socket: Socket): void {
-    const connection = this.#connections.get(socket);
+    const connection = this.#connections.of(socket);
     const current = connection?.pending[0];
     if (connection === undefined || !socket.writable || current?.headersSent === true) {
       socket.destroy(error);
@@ -342,30 +302,6 @@ export class HttpServer implements Exchange {
     );
   }
 
-  /** Ends some idle connections. Returns in how many milliseconds there may be more. */
-  #endIdle(): number {
-    const now = this.#clock.now();
-    let next = Number.POSITIVE_INFINITY;
-    let ended = 0;
-    for (const connection of this.#connections.values()) {
-      if (connection.closing || connection.pending.length > 0) continue;
-      const idleIn = connection.idleIn(now);
-      if (connection.partial) connection.hurry();
-      else if (idleIn > 0) next = Math.min(next, idleIn);
-      else if (ended === BATCH) return 0;
-      else {
-        connection.end();
-        ended += 1;
-      }
-    }
-    return next;
-  }
-
-  #destroyAll(): void {
-    for (const socket of this.#handshakes.values()) socket.destroy();
-    for (const { socket } of this.#connections.values()) socket.destroy();
-  }
-
   #logAccess(response: Outgoing, level: Exclude<AccessLogLevel, 'silent'>): void {
     const { req, statusCode } = response;
     const path = pathOf(req);
@@ -381,8 +317,6 @@ export class HttpServer implements Exchange {
     this.#log[level](fields, `${req.method} ${path} ${statusCode}`);
   }
 }
-
-const peerOf = ({ remoteAddress, remotePort }: Socket) => `${remoteAddress} ${remotePort}`;
 
 /** Node takes whole milliseconds that setTimeout can wait, and 0 for no limit. */
 const nodeTimeout = (ms: number) =>
