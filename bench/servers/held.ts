@@ -10,6 +10,7 @@ import { systemClock } from '../../src/clock.ts';
 import { CallSites } from '../../src/observe/memory/call-sites.ts';
 import { HeapSampler } from '../../src/observe/memory/heap-sampler.ts';
 import { type Holdings, Ledger } from '../../src/observe/memory/ledger.ts';
+import { Pace } from '../../src/observe/pace.ts';
 import { SourceMaps } from '../../src/observe/source-maps.ts';
 import { longestTurn } from '../lib/turns.ts';
 
@@ -54,7 +55,9 @@ const folder = await mkdtemp(join(tmpdir(), 'bosun-bench-'));
 stack.defer(() => rm(folder, { recursive: true }));
 const call = await callers(folder);
 using sampler = await HeapSampler.start({ samplingBytes, stackDepth, clock: systemClock });
-const ledger = new Ledger(new CallSites(new SourceMaps()), 'line', process.memoryUsage().arrayBuffers);
+const pace = new Pace();
+const sitesOf = new CallSites(new SourceMaps(pace), pace);
+const ledger = new Ledger(sitesOf, 'line', process.memoryUsage().arrayBuffers, pace);
 const held: unknown[][] = [];
 const holdMore = (times: number) => {
   for (let site = 0; site < sites; site++) {
@@ -71,7 +74,7 @@ while (process.memoryUsage().heapUsed < HELD_BYTES) {
 const pauses: number[] = [];
 const turns: number[] = [];
 let stacks = 0;
-let last: Holdings = new Map();
+let last: Holdings | undefined;
 for (let count = 0; count < REPORTS; count++) {
   holdMore(1_000);
   await new Promise((resolve) => setImmediate(resolve));
@@ -81,6 +84,7 @@ for (let count = 0; count < REPORTS; count++) {
   stacks = capture.allocations.length;
   turns.push(
     await longestTurn(async () => {
+      pace.restart();
       const holdings = await ledger.add(capture);
       await ledger.rows(holdings, last, 10);
       last = holdings;

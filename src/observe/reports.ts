@@ -54,9 +54,15 @@ export interface MemoryReport {
   readonly heapTotalBytes: number;
   readonly externalBytes: number;
   readonly arrayBuffersBytes: number;
+  /**
+   * Of `arrayBuffersBytes`, what has come since the tracer was started and cannot be attributed to any place: the rows,
+   * those left out included, account for the rest.
+   */
+  readonly unattributedBytes: number;
+  readonly unattributedBytesDiff: number;
   /** One sample stands for about so many bytes. */
   readonly samplingBytes: number;
-  /** How long this report held up the main loop. */
+  /** How long this report held up the main loop, at the most in one piece. */
   readonly pauseMs: number;
 }
 

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -63,7 +63,14 @@ describe('SourceMaps', () => {
     await writeFile(join(folder, 'broken.js'), '1;\n//# sourceMappingURL=broken.js.map\n');
     await writeFile(join(folder, 'broken.js.map'), '{');
     const maps = new SourceMaps();
-    for (const file of ['node:internal/timers', 'evalmachine.<anonymous>', '']) {
+    for (const file of [
+      'node:internal/timers',
+      'evalmachine.<anonymous>',
+      '',
+      'file://nas/a.js',
+      'file:///a%2Fb.js',
+      'file://%',
+    ]) {
       const frame = { name: 'f', file, line: 3, column: 1 };
       await expect(maps.original(frame)).resolves.toBe(frame);
     }
@@ -71,6 +78,58 @@ describe('SourceMaps', () => {
       const frame = { name: 'f', file, line: 1, column: 1 };
       await expect(maps.original(frame)).resolves.toEqual(frame);
     }
+  });
+
+  /** The source that a script's map names; the map is in `maps/`, and so is a package.json if there is one. */
+  async function sourceOf(map: object, inline = false): Promise<string> {
+    const scripts = await mkdtemp(join(folder, 'scripts-'));
+    await mkdir(join(scripts, 'maps'));
+    const text = JSON.stringify({ version: 3, names: [], mappings: 'AAAA', ...map });
+    await writeFile(join(scripts, 'maps/a.js.map'), text);
+    await writeFile(join(scripts, 'package.json'), '{}');
+    const url = inline ? `data:application/json,${encodeURIComponent(text)}` : 'maps/a.js.map';
+    await writeFile(join(scripts, 'a.js'), `1;\n//# sourceMappingURL=${url}\n`);
+    const { file } = await new SourceMaps().original({
+      name: '',
+      file: join(scripts, 'a.js'),
+      line: 1,
+      column: 1,
+    });
+    return file.startsWith(scripts) ? file.slice(scripts.length + 1) : file;
+  }
+
+  it.each([
+    ['relative to the map', { sources: ['../src/a.ts'] }, 'src/a.ts'],
+    ['below the root of the map', { sourceRoot: '../root', sources: ['a.ts'] }, 'root/a.ts'],
+    ['below a root that ends with a slash', { sourceRoot: '/root/', sources: ['a.ts'] }, '/root/a.ts'],
+    ['with a path', { sources: ['/src/a.ts'] }, '/src/a.ts'],
+    ['with an escaped path', { sources: ['../s%20c/a.ts'] }, 's c/a.ts'],
+    ['with a file URL', { sources: ['file:///src/a.ts'] }, '/src/a.ts'],
+    ['on another machine', { sources: ['file://nas/src/a.ts'] }, 'file://nas/src/a.ts'],
+    ['on the web', { sources: ['https://example.org/a.ts'] }, 'https://example.org/a.ts'],
+    ['of webpack, relative to the package', { sources: ['webpack://app/./src/a.ts?1'] }, 'src/a.ts'],
+    ['of webpack without a name', { sources: ['webpack:///./src/a.ts'] }, 'src/a.ts'],
+    ['of webpack by the root', { sourceRoot: 'webpack://app', sources: ['src/a.ts'] }, 'src/a.ts'],
+    [
+      'in a section',
+      {
+        sections: [
+          {
+            offset: { line: 0, column: 0 },
+            map: { version: 3, names: [], mappings: 'AAAA', sources: ['../a.ts'] },
+          },
+        ],
+      },
+      'a.ts',
+    ],
+    ['that the bundler made', { sources: [null] }, 'a.js'],
+    ['that cannot be unescaped', { sources: ['webpack://app/100%.ts'] }, '100%.ts'],
+  ])('finds a source %s', async (_, map, expected) => {
+    expect(await sourceOf(map)).toBe(expected);
+  });
+
+  it('finds a source relative to the script when the map is in it', async () => {
+    expect(await sourceOf({ sources: ['./src/a.ts'] }, true)).toBe('src/a.ts');
   });
 
   it('keeps the maps that it has room for, and leaves frames of other files', async () => {

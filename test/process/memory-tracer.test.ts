@@ -16,8 +16,8 @@ interface Reported {
 }
 
 /** Two reports of a program that leaks. */
-async function reportsOf(kind: string): Promise<[Reported, Reported]> {
-  await using child = new Child('memory-leaks.ts', [kind], ['--expose-gc']);
+async function reportsOf(kind: string, mode = ''): Promise<[Reported, Reported]> {
+  await using child = new Child('memory-leaks.ts', [kind, mode], ['--expose-gc']);
   const { stdout, stderr, code } = await child.exit;
   expect(stderr).toBe('');
   expect(code).toBe(0);
@@ -60,6 +60,49 @@ describe('a leak is the top row of both of the first two reports, with its line 
     const perItem = (second.report.rows[0]?.bytesDiff ?? 0) / (second.leaked - first.leaked);
     expect(perItem).toBeGreaterThan(truth * 0.75);
     expect(perItem).toBeLessThan(truth * 1.25);
+  });
+});
+
+test('at the default sampling the growth of a line is known to 25 % when it is large enough', async () => {
+  const [[first, second], truth] = await Promise.all([reportsOf('objects', 'default'), truthOf('objects')]);
+  const grown = second.report.rows[0]?.bytesDiff ?? 0;
+  const samples = grown / second.report.samplingBytes;
+  // 25 % are more than four standard deviations.
+  expect(samples).toBeGreaterThan(256);
+  const perItem = grown / (second.leaked - first.leaked);
+  expect(perItem).toBeGreaterThan(truth * 0.75);
+  expect(perItem).toBeLessThan(truth * 1.25);
+});
+
+describe('buffers add up to what the process has of them:', () => {
+  async function reportOf(...args: readonly number[]): Promise<MemoryReport> {
+    await using child = new Child('memory-buffers.ts', args.map(String));
+    const { stdout, stderr } = await child.exit;
+    expect(stderr).toBe('');
+    return JSON.parse(stdout) as MemoryReport;
+  }
+  const externalOf = (rows: MemoryReport['rows']) =>
+    rows.reduce((sum, { externalBytes = 0 }) => sum + externalBytes, 0);
+  const KIB = 1_024;
+
+  test.each([
+    [64 * KIB, 2_000],
+    [1_024 * KIB, 200],
+  ])('%d bytes at the default sampling, whether they are attributed or not', async (bytes, count) => {
+    const report = await reportOf(bytes, count);
+    const { rows, unattributedBytes, unattributedBytesDiff, arrayBuffersBytes } = report;
+    const sum = externalOf(rows) + unattributedBytes;
+    expect(sum).toBeGreaterThan(bytes * count * 0.99);
+    expect(sum).toBeLessThanOrEqual(arrayBuffersBytes + rows.length);
+    expect(unattributedBytesDiff).toBe(unattributedBytes);
+  });
+
+  test('at a finer sampling they are attributed to their line', async () => {
+    const report = await reportOf(64 * KIB, 4_000, 16 * KIB);
+    const mine = report.rows.filter(({ stack: [site] }) => site?.file.endsWith('memory-buffers.ts'));
+    expect(mine[0]?.stack[0]?.name).toBe('hold');
+    expect(externalOf(mine)).toBeGreaterThan(64 * KIB * 4_000 * 0.75);
+    expect(report.unattributedBytes).toBe(0);
   });
 });
 
@@ -146,6 +189,14 @@ test('the line is named that has grown since the growth began, not the cache tha
   expect(events[0]?.suspicion.suspect?.stack[0]).toMatchObject({ name: 'leak', file, line });
 });
 
+test('growth of buffers that were not sampled is warned of without naming a line', async () => {
+  const [first] = (await seenIn('buffers')).events;
+  expect(first?.type).toBe('leak-suspected');
+  // 4 MiB every 15 s.
+  expect(first?.suspicion.mibPerHour).toBeGreaterThan(900);
+  expect(first?.suspicion.suspect).toBeUndefined();
+});
+
 test('a heap that does not grow is not warned of', async () => {
   expect((await seenIn('calm')).events).toEqual([]);
 });
@@ -177,7 +228,7 @@ test('from a config file, reports are tables in the log with the same as fields'
   expect(line).toMatchObject({ level: 40, service: 'tracer' });
   const [summary, head, ...rows] = line.msg.split('\n');
   expect(summary).toMatch(
-    /^memory: RSS \S+ MiB, heap \S+ MiB of \S+ MiB, external \S+ MiB \(buffers .*\); differences since the start$/,
+    /^memory: RSS \S+ MiB, heap \S+ MiB of \S+ MiB, external \S+ MiB \(buffers .*\); differences since the start; sampled every 4\.0 KiB, this report took \S+ ms$/,
   );
   expect(head?.split('|').map((name) => name.trim())).toEqual([
     'Objects',
@@ -186,8 +237,8 @@ test('from a config file, reports are tables in the log with the same as fields'
     'Mem.diff',
     'Call site',
   ]);
-  const { rows: fields, pauseMs, samplingBytes } = line.memory as MemoryReport;
-  expect(rows).toHaveLength(fields.length);
+  const { rows: fields, pauseMs, samplingBytes, unattributedBytes } = line.memory as MemoryReport;
+  expect(rows).toHaveLength(fields.length + (unattributedBytes > 0 ? 1 : 0));
   expect(rows[0]?.split('|')[0]?.trim()).toBe(String(fields[0]?.objects));
   expect(samplingBytes).toBe(4_096);
   expect(pauseMs).toBeGreaterThan(0);

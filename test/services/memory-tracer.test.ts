@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Entrypoint, type EntrypointOptions, entrypoint } from 'bosun';
 import { type MemoryReport, MemoryTracerService } from 'bosun/services/memory-tracer';
 import { contractCases, FakeClock } from 'bosun/testing';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 
 const quiet: EntrypointOptions = { log: { level: 'silent' }, ownsProcess: false };
 const INTERVAL_MS = 10_000;
@@ -66,6 +66,9 @@ describe('a report', () => {
     expect(first.rssBytes).toBeGreaterThan(first.heapUsedBytes);
     expect(first.heapTotalBytes).toBeGreaterThan(0);
     expect(first.externalBytes).toBeGreaterThanOrEqual(first.arrayBuffersBytes);
+    expect(first.unattributedBytes).toBeLessThanOrEqual(first.arrayBuffersBytes);
+    // Whatever the clock says.
+    expect(first.pauseMs).toBeGreaterThan(0);
     const [pauses, warnings] = tracer.metrics();
     expect(pauses).toMatchObject({
       name: 'bosun_memory_tracer_report_pause_seconds',
@@ -139,6 +142,25 @@ test('a second tracer in the process does not start, and leaves the first one al
   const second = new Entrypoint([new MemoryTracerService({ name: 'second', critical: true })], quiet);
   await expect(second.start()).rejects.toThrow(/could not start: Heap profiler is already started/);
   expect((await report()).rows.length).toBeGreaterThan(0);
+});
+
+test('a report that fails is left out; the next one is to the last that was made', async () => {
+  const { report, daemon, clock } = await trace({ top: 1_000 });
+  const failures: unknown[] = [];
+  daemon.on('service-failed', (event) => failures.push(event));
+  const first = await report();
+  const failed = Promise.withResolvers<void>();
+  const usage = vi.spyOn(process, 'memoryUsage').mockImplementationOnce(() => {
+    failed.resolve();
+    throw new Error('not now');
+  });
+  onTestFinished(() => usage.mockRestore());
+  await clock.advance(INTERVAL_MS);
+  await failed.promise;
+  const { at, rows } = await report();
+  expect(at).toBeGreaterThan(first.at + INTERVAL_MS);
+  expect(rows.some(({ bytes, bytesDiff }) => bytesDiff < bytes)).toBe(true);
+  expect(failures).toEqual([]);
 });
 
 test('it can be restarted, and reports what was allocated since', async () => {

@@ -1,7 +1,11 @@
 import type { AnyNode, CallExpression, NewExpression, Node } from 'acorn';
 
-/** What can be made: an object that is small, or one that may be large; a buffer; what a call makes. */
-export type Made = 'small' | 'large' | 'buffer' | 'call';
+/**
+ * What can be made: an object that is small, or one that may be large; a buffer; what a call makes. And what `maybe` is
+ * small, of which the text does not tell whether it is made at all: a string or number, a promise, an iterator, what a
+ * method returns or a container needs to grow.
+ */
+export type Made = 'small' | 'large' | 'buffer' | 'call' | 'maybe';
 
 /** A node that allocates when it is run. */
 export interface AllocatingNode {
@@ -36,6 +40,9 @@ const makers = new Set(
 
 /** Objects whose methods return something new. */
 const factories = new Set(['Buffer', 'JSON', 'Object', 'Array']);
+
+/** Operators, also of assignments, whose result may be a number or string on the heap. */
+const arithmetic = /^(?:[-+*/%]|\*\*|>>>)=?$/;
 
 /** The nodes among these and inside of them that allocate, without those of functions and classes inside. */
 export function allocatingNodes(nodes: readonly Node[]): AllocatingNode[] {
@@ -89,13 +96,27 @@ function visit(node: AnyNode, at: Surroundings, found: AllocatingNode[]): void {
       return;
     case 'BinaryExpression':
       if (node.operator === '+' && (isString(node.left) || isString(node.right))) add(['small']);
+      else if (arithmetic.test(node.operator)) add(['maybe']);
       break;
     case 'AssignmentExpression':
-      if (node.left.type === 'MemberExpression' && node.left.computed) add(['large']);
+      if (node.left.type === 'MemberExpression') add(node.left.computed ? ['large', 'maybe'] : ['maybe']);
       if (node.operator === '+=' && isString(node.right)) add(['small']);
+      else if (arithmetic.test(node.operator)) add(['maybe']);
       break;
     case 'RestElement':
       add(['small']);
+      break;
+    case 'UnaryExpression':
+      if (node.operator === '-') add(['maybe']);
+      break;
+    case 'UpdateExpression':
+    case 'AwaitExpression':
+    case 'YieldExpression':
+    case 'ImportExpression':
+    case 'ForOfStatement':
+    case 'ForInStatement':
+    case 'ArrayPattern':
+      add(['maybe']);
   }
   visitAll(childrenOf(node), at, found);
 }
@@ -130,8 +151,17 @@ function madeBy(node: CallExpression | NewExpression): Made[] {
   const makes = factories.has(owner) || (isMethod ? makers.has(name) : name === 'structuredClone');
   if (makes || spreads) made.push('small', 'large');
   else if (isMethod && growers.has(name)) made.push('large');
+  if (!makes && !spreads && isUnknown(callee)) made.push('maybe');
   if (owner === 'Buffer' || (isMethod && (name === 'slice' || name === 'subarray'))) made.push('buffer');
   return made;
+}
+
+/** Whether it may be one of V8's own functions, which need not be seen on the stack. */
+function isUnknown(callee: Node): boolean {
+  const node = callee as AnyNode;
+  if (node.type === 'MemberExpression')
+    return node.object.type !== 'ThisExpression' && node.object.type !== 'Super';
+  return node.type === 'Identifier' && /^[A-Z]/.test(node.name);
 }
 
 /** As V8 names the function; empty when that cannot be told. */

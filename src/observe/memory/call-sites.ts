@@ -1,5 +1,5 @@
-import { setImmediate } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import type { Pace } from '../pace.ts';
 import type { Frame } from '../reports.ts';
 import type { SourceMaps } from '../source-maps.ts';
 import type { Stack } from './heap-sampler.ts';
@@ -34,7 +34,11 @@ export interface Places {
   readonly inlined: readonly Line[];
   /** Whether it was there; otherwise nothing in it is of that kind, and it can have been in any of these lines. */
   readonly found: boolean;
+  /** The line, if nothing in any other one can have made it. */
+  readonly sure: Frame | undefined;
 }
+
+type Lines = Pick<Places, 'own' | 'inlined'>;
 
 /** The function that an allocation is put down to, and what is known of where in it that was. */
 export interface CallSite {
@@ -58,9 +62,6 @@ const MAX_FUNCTIONS = 2_000;
 /** How deep calls are followed that may have been inlined. */
 const MAX_INLINED_DEPTH = 3;
 
-/** How many functions are looked up in one turn of the event loop. */
-const LOOK_UPS_PER_TURN = 100;
-
 /**
  * Finds the line that an allocation was made in. V8 tells the function only: within it, the line is the one that can
  * have made it, by the name of what it called, or by the kind of object.
@@ -69,11 +70,13 @@ export class CallSites {
   readonly #maps: SourceMaps;
   readonly #known = new WeakMap<Frame, Known>();
   readonly #places = new Map<Frame, readonly Place[]>();
-  readonly #texts = new SourceTexts();
-  #lookUps = 0;
+  readonly #texts: SourceTexts;
+  readonly #pace: Pace;
 
-  constructor(maps: SourceMaps) {
+  constructor(maps: SourceMaps, pace: Pace) {
     this.#maps = maps;
+    this.#texts = new SourceTexts(pace);
+    this.#pace = pace;
   }
 
   /** The innermost function of the user; without one, of a library, of Bosun, of Node. */
@@ -105,12 +108,31 @@ export class CallSites {
 
   /** The lines that an allocation in a function can have been made in. */
   async places(frame: Frame, hint: AllocationHint): Promise<Places> {
+    const [likely, possible] = [await this.#made(frame, hint), await this.#possible(frame, hint)];
+    const { own, inlined } = likely.own.length + likely.inlined.length > 0 ? likely : possible;
+    if (own.length + inlined.length > 0) {
+      const all = [...own, ...inlined, ...possible.own, ...possible.inlined];
+      return { own, inlined, found: true, sure: soleLine(all) };
+    }
+    const other =
+      'callee' in hint
+        ? await this.places(frame, { kind: 'small' })
+        : await this.#made(frame, { kind: 'call' });
+    return { ...other, found: false, sure: undefined };
+  }
+
+  /** What is made by what nobody would suspect is small: a number, a string, a promise. */
+  async #possible(frame: Frame, hint: AllocationHint): Promise<Lines> {
+    return 'kind' in hint && hint.kind === 'small'
+      ? await this.#made(frame, { kind: 'maybe' })
+      : { own: [], inlined: [] };
+  }
+
+  async #made(frame: Frame, hint: AllocationHint): Promise<Lines> {
     const own = await this.#lines(frame, hint);
     // What it called for it is of one name.
     const inlined = 'callee' in hint && own.length > 0 ? [] : await this.#inlinedLines(frame, hint);
-    if (own.length + inlined.length > 0) return { own, inlined, found: true };
-    if ('callee' in hint) return { ...(await this.places(frame, { kind: 'small' })), found: false };
-    return { own: await this.#lines(frame, { kind: 'call' }), inlined, found: false };
+    return { own, inlined };
   }
 
   async #inlinedLines(frame: Frame, hint: AllocationHint): Promise<Line[]> {
@@ -154,10 +176,10 @@ export class CallSites {
     if (frame.line === 0 || originOf(frame.file) === origins.internal) return [];
     const text = await this.#texts.of(frame.file);
     if (text === undefined) return [];
-    // One function in a turn of the event loop.
-    await setImmediate();
+    if (this.#pace.isDue) await this.#pace.giveWay();
     const places: Place[] = [];
     for (const place of allocationPlaces(text, frame)) {
+      if (this.#pace.isDue) await this.#pace.giveWay();
       const written = await this.#maps.original({ ...frame, line: place.line, column: place.column });
       places.push({ ...place, written });
     }
@@ -165,7 +187,7 @@ export class CallSites {
   }
 
   async #learn(frame: Frame): Promise<Known> {
-    if (++this.#lookUps % LOOK_UPS_PER_TURN === 0) await setImmediate();
+    if (this.#pace.isDue) await this.#pace.giveWay();
     const written = await this.#maps.original(frame);
     const origin = originOf(frame.file);
     const known = {
@@ -176,6 +198,11 @@ export class CallSites {
     this.#known.set(frame, known);
     return known;
   }
+}
+
+function soleLine([first, ...others]: readonly Line[]): Frame | undefined {
+  const same = ({ frame: { file, line } }: Line) => file === first?.frame.file && line === first.frame.line;
+  return others.every(same) ? first?.frame : undefined;
 }
 
 function originOf(file: string): number {

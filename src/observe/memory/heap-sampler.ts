@@ -1,6 +1,8 @@
 import type { AllocationProfileNode, heap as Heap } from '@datadog/pprof';
 import type { Clock } from '../../clock.ts';
 import type { Frame } from '../reports.ts';
+import { type BufferObjects, bufferObjects, buffersAmong } from './buffer-objects.ts';
+import { Frames } from './frames.ts';
 
 /** A stack, from its innermost frame outwards. */
 export interface Stack {
@@ -29,8 +31,6 @@ export interface Capture {
   readonly at: number;
   readonly allocations: readonly Allocations[];
   readonly memory: NodeJS.MemoryUsage;
-  /** How long taking it held up the main loop. */
-  readonly pauseMs: number;
 }
 
 /** Options of `HeapSampler.start`. */
@@ -42,25 +42,17 @@ export interface HeapSamplerOptions {
   readonly clock: Clock;
 }
 
-/** Functions that are kept; a program that makes them without end (`eval`) must not fill the memory with them. */
-const MAX_FRAMES = 50_000;
-
-const PROBES = 512;
-
-/** What V8 keeps inside of a view, up to 64 bytes, has no memory of its own. */
-const PROBE_BYTES = 128;
-
 /** V8's sampling heap profiler: it knows what has been allocated since it was started and is still held. */
 export class HeapSampler implements Disposable {
   readonly #heap: typeof Heap;
   readonly #clock: Clock;
-  readonly #bufferSizes: readonly number[];
-  readonly #frames = new Map<string, Frame>();
+  readonly #objects: BufferObjects | undefined;
+  readonly #frames = new Frames();
 
-  private constructor(heap: typeof Heap, clock: Clock, bufferSizes: readonly number[]) {
+  private constructor(heap: typeof Heap, clock: Clock, objects: BufferObjects | undefined) {
     this.#heap = heap;
     this.#clock = clock;
-    this.#bufferSizes = bufferSizes;
+    this.#objects = objects;
   }
 
   /**
@@ -70,20 +62,21 @@ export class HeapSampler implements Disposable {
    */
   static async start({ samplingBytes, stackDepth, clock }: HeapSamplerOptions): Promise<HeapSampler> {
     const { heap } = await import('@datadog/pprof');
-    const sizes = bufferSizes(heap);
+    const objects = bufferObjects(heap);
     heap.start(samplingBytes, stackDepth);
-    return new HeapSampler(heap, clock, sizes);
+    return new HeapSampler(heap, clock, objects);
   }
 
   /** Neither forces a garbage collection nor waits for one: what is garbage already may still be in it. */
   capture(): Capture {
-    const begun = this.#clock.now();
     const memory = process.memoryUsage();
     const allocations: Allocations[] = [];
-    if (this.#frames.size > MAX_FRAMES) this.#frames.clear();
-    for (const node of profileOf(this.#heap).children) this.#collect(node, undefined, allocations);
-    const at = this.#clock.now();
-    return { at, allocations, memory, pauseMs: at - begun };
+    // Its other type is that of a mode which is not used here.
+    const root = this.#heap.v8Profile() as AllocationProfileNode;
+    this.#frames.during(() => {
+      for (const node of root.children) this.#collect(node, undefined, allocations);
+    });
+    return { at: this.#clock.now(), allocations, memory };
   }
 
   [Symbol.dispose](): void {
@@ -91,67 +84,12 @@ export class HeapSampler implements Disposable {
   }
 
   #collect(node: AllocationProfileNode, caller: Stack | undefined, into: Allocations[]): void {
-    const stack = { frame: this.#frame(node), caller };
+    const stack = { frame: this.#frames.of(node), caller };
     const bySize = node.allocations;
-    if (bySize.length > 0) into.push({ stack, bySize, buffers: this.#buffersAmong(bySize) });
+    if (bySize.length > 0) {
+      const buffers = this.#objects === undefined ? 0 : buffersAmong(stack, bySize, this.#objects);
+      into.push({ stack, bySize, buffers });
+    }
     for (const child of node.children) this.#collect(child, stack, into);
   }
-
-  #frame({
-    name = '',
-    scriptName: file,
-    lineNumber: line = 0,
-    columnNumber: column = 0,
-  }: AllocationProfileNode) {
-    const key = `${file}:${line}:${column}:${name}`;
-    let frame = this.#frames.get(key);
-    if (frame === undefined) {
-      frame = { name, file, line, column };
-      this.#frames.set(key, frame);
-    }
-    return frame;
-  }
-
-  /** Each buffer is an object of each of these sizes; a view into another's memory is not. */
-  #buffersAmong(bySize: readonly Allocation[]): number {
-    let sum = 0;
-    for (const size of this.#bufferSizes) {
-      const found = bySize.find(({ sizeBytes }) => sizeBytes === size);
-      if (found === undefined) return 0;
-      sum += found.count;
-    }
-    return sum / Math.max(1, this.#bufferSizes.length);
-  }
-}
-
-/** Its other type is that of a mode which is not used here. */
-const profileOf = (heap: typeof Heap) => heap.v8Profile() as AllocationProfileNode;
-
-/**
- * The sizes of the objects that make up a buffer on the heap (the ArrayBuffer and the view on it). They differ
- * between versions of V8, and are the only sign of buffers in a profile.
- */
-function bufferSizes(heap: typeof Heap): number[] {
-  const held = new Array<Uint8Array | undefined>(PROBES).fill(undefined);
-  heap.start(PROBE_BYTES, 1);
-  try {
-    bosunMakeBuffers(held);
-    const counts = new Map<number, number>();
-    const visit = (node: AllocationProfileNode) => {
-      if (node.name === bosunMakeBuffers.name || node.name === 'Uint8Array') {
-        for (const { sizeBytes, count } of node.allocations)
-          counts.set(sizeBytes, (counts.get(sizeBytes) ?? 0) + count);
-      }
-      node.children.forEach(visit);
-    };
-    visit(profileOf(heap));
-    return [...counts].filter(([, count]) => count > PROBES / 2).map(([size]) => size);
-  } finally {
-    heap.stop();
-  }
-}
-
-/** A function of its own, to be found in the profile by its name. */
-function bosunMakeBuffers(into: (Uint8Array | undefined)[]): void {
-  for (let index = 0; index < into.length; index++) into[index] = new Uint8Array(PROBE_BYTES);
 }

@@ -1,6 +1,7 @@
-import { setImmediate } from 'node:timers/promises';
+import type { Pace } from '../pace.ts';
 import type { Frame, MemoryRow } from '../reports.ts';
 import type { CallSite, CallSites, Line, Places } from './call-sites.ts';
+import { shareOut } from './external-memory.ts';
 import type { Allocations, Capture, Stack } from './heap-sampler.ts';
 import type { AllocationHint } from './source-lines.ts';
 
@@ -23,75 +24,85 @@ type Origin =
   | { readonly kind: 'stack'; readonly stack: Stack };
 
 /** What was held at one moment. */
-export type Holdings = ReadonlyMap<string, Entry>;
+export interface Holdings {
+  readonly entries: ReadonlyMap<string, Entry>;
+  /** Outside the heap, in buffers made since the beginning; nobody knows by whom. */
+  readonly unattributedBytes: number;
+}
 
 /** An entry, and by how much it has grown. */
-type Growth = Entry & Pick<MemoryRow, 'objectsDiff' | 'bytesDiff'>;
+type Growth = Entry & Pick<MemoryRow, 'objectsDiff' | 'bytesDiff'> & { readonly key: string };
 
-/** Entries whose lines are looked up for a report, the largest first: the others are too small to be seen in it. */
+/** Functions whose lines are looked up for a report, the largest first: the others are too small to be seen in it. */
 const MAX_LOOKED_UP = 60;
 
-/** How many stacks are looked at in one turn of the event loop. */
-const ENTRIES_PER_TURN = 100;
+const nothing: Holdings = { entries: new Map(), unattributedBytes: 0 };
 
 /** Above it, what one object takes tells that it is what a container keeps its entries in. */
 const LARGE_OBJECT_BYTES = 1_024;
 
 /**
  * Keeps account of who holds how much: in the heap as it was sampled, and outside by an estimate. What buffers take
- * there is known of the process only; each change of it is shared among the places whose number of buffers has
- * changed in that direction, by how much it has.
+ * there is known of the process only, and is shared among the places by how many buffers they hold.
  */
 export class Ledger {
   readonly #sites: CallSites;
   readonly #groupBy: GroupBy;
+  readonly #pace: Pace;
   readonly #ids = new WeakMap<Frame, number>();
   #nextId = 0;
   /**
-   * How much was held for certain by the lines of the functions, at the most: once V8 has inlined a function, nothing
-   * can be told of it for certain.
+   * The lines of entries that were made there for certain: once V8 has inlined a function, nothing can be told of it
+   * for certain.
    */
-  readonly #certain = new Map<string, number>();
-  #last: Holdings = new Map();
-  #arrayBuffersBytes: number;
+  readonly #certain = new Map<string, string>();
+  #last = nothing;
+  /** What buffers of unknown places take that were there before. */
+  #othersBytes: number;
 
   /** `arrayBuffersBytes` are held already; nobody knows by whom. */
-  constructor(sites: CallSites, groupBy: GroupBy, arrayBuffersBytes: number) {
+  constructor(sites: CallSites, groupBy: GroupBy, arrayBuffersBytes: number, pace: Pace) {
     this.#sites = sites;
     this.#groupBy = groupBy;
-    this.#arrayBuffersBytes = arrayBuffersBytes;
+    this.#othersBytes = arrayBuffersBytes;
+    this.#pace = pace;
   }
 
   /** Takes in the next capture. */
-  async add(capture: Capture): Promise<Holdings> {
+  async add({ allocations, memory }: Capture): Promise<Holdings> {
     const entries = new Map<string, Entry>();
-    for (const [index, allocations] of capture.allocations.entries()) {
-      if (index % ENTRIES_PER_TURN === ENTRIES_PER_TURN - 1) await setImmediate();
-      await this.#enter(allocations, entries);
+    for (const one of allocations) {
+      if (this.#pace.isDue) await this.#pace.giveWay();
+      await this.#enter(one, entries);
     }
-    const grown = capture.memory.arrayBuffers - this.#arrayBuffersBytes;
-    this.#shareOut(entries, grown);
-    this.#arrayBuffersBytes = capture.memory.arrayBuffers;
-    this.#last = entries;
-    return entries;
+    this.#othersBytes = Math.min(this.#othersBytes, memory.arrayBuffers);
+    const bytes = memory.arrayBuffers - this.#othersBytes;
+    const unattributedBytes = shareOut(entries, this.#last.entries, bytes);
+    this.#last = { entries, unattributedBytes };
+    return this.#last;
   }
 
-  /** The `top` rows that have grown most since `baseline`. */
-  async rows(holdings: Holdings, baseline: Holdings, top: number): Promise<MemoryRow[]> {
-    const growths: Growth[] = [];
-    for (const [key, entry] of holdings) {
-      const before = baseline.get(key);
-      growths.push({
-        ...entry,
-        objectsDiff: entry.objects - (before?.objects ?? 0),
-        bytesDiff: bytesOf(entry) - (before === undefined ? 0 : bytesOf(before)),
-      });
-    }
-    growths.sort(largestGrowthFirst);
-    const looked = growths.slice(0, Math.max(MAX_LOOKED_UP, top));
-    const rows = await (this.#groupBy === 'line' ? this.#byLine(looked) : this.#asTheyAre(looked));
+  /** The `top` rows that have grown most since `baseline`; without one, since the beginning. */
+  async rows(holdings: Holdings, baseline: Holdings | undefined, top: number): Promise<MemoryRow[]> {
+    const growths = await this.#growths(holdings, baseline ?? nothing);
+    const looked = largest(growths, Math.max(MAX_LOOKED_UP, top));
+    const rows = await (this.#groupBy === 'line' ? this.#byLine(looked, holdings) : this.#asTheyAre(looked));
     this.#sites.forgetTexts();
     return rows.sort(largestGrowthFirst).slice(0, top);
+  }
+
+  /** Of all that is held, or was. */
+  async #growths({ entries }: Holdings, { entries: before }: Holdings): Promise<Growth[]> {
+    const growths: Growth[] = [];
+    for (const key of new Set([...entries.keys(), ...before.keys()])) {
+      if (this.#pace.isDue) await this.#pace.giveWay();
+      const [now, then] = [entries.get(key), before.get(key)];
+      const { origin } = (now ?? then) as Entry;
+      const [a, b] = [now ?? none(origin), then ?? none(origin)];
+      const [objectsDiff, bytesDiff] = [a.objects - b.objects, bytesOf(a) - bytesOf(b)];
+      growths.push({ ...a, key, objectsDiff, bytesDiff });
+    }
+    return growths;
   }
 
   async #enter({ stack, bySize, buffers }: Allocations, entries: Map<string, Entry>): Promise<void> {
@@ -101,7 +112,7 @@ export class Ledger {
       const [key, origin] = await this.#place(stack, site, sizeBytes);
       let entry = entries.get(key);
       if (entry === undefined) {
-        entry = { origin, objects: 0, heapBytes: 0, buffers: 0, externalBytes: 0 };
+        entry = none(origin);
         entries.set(key, entry);
       }
       entry.objects += count;
@@ -139,22 +150,6 @@ export class Ledger {
     return id;
   }
 
-  #shareOut(entries: ReadonlyMap<string, Entry>, grownBytes: number): void {
-    const shares = new Map<Entry, number>();
-    let sum = 0;
-    for (const [key, entry] of entries) {
-      const before = this.#last.get(key);
-      entry.externalBytes = before?.externalBytes ?? 0;
-      const share = (entry.buffers - (before?.buffers ?? 0)) * Math.sign(grownBytes);
-      if (share <= 0) continue;
-      shares.set(entry, share);
-      sum += share;
-    }
-    for (const [entry, share] of shares) {
-      entry.externalBytes = Math.max(0, entry.externalBytes + (grownBytes * share) / sum);
-    }
-  }
-
   async #asTheyAre(growths: readonly Growth[]): Promise<MemoryRow[]> {
     const rows: MemoryRow[] = [];
     for (const growth of growths) {
@@ -171,10 +166,10 @@ export class Ledger {
     let callee: Frame | undefined;
     for (let at: Stack | undefined = stack; at !== undefined; at = at.caller) {
       const hint = callee === undefined ? ({ kind: 'small' } as const) : { callee: callee.name };
-      const { own, found } = await this.#sites.places(at.frame, hint);
+      const { own, found, sure } = await this.#sites.places(at.frame, hint);
       const line = found ? only(own) : undefined;
       frames.push(line ?? (await this.#sites.functionAt(at.frame)));
-      if (callee === undefined) exact = line !== undefined;
+      if (callee === undefined) exact = line !== undefined && line === sure;
       callee = at.frame;
     }
     return rowOf(growth, frames, exact);
@@ -185,27 +180,50 @@ export class Ledger {
    * the one of them that holds most for certain; without one, to the only one that hands it to a call, or to the only
    * one in the function itself, or to its beginning.
    */
-  async #byLine(growths: readonly Growth[]): Promise<MemoryRow[]> {
-    const certain = this.#certain;
-    const looked: { growth: Growth; frame: Frame; places: Places; exact: boolean }[] = [];
+  async #byLine(growths: readonly Growth[], holdings: Holdings): Promise<MemoryRow[]> {
+    const looked: { growth: Growth; frame: Frame; places: Places }[] = [];
     for (const growth of growths) {
       if (growth.origin.kind !== 'line') continue;
       const { frame, hint } = growth.origin;
       const places = await this.#sites.places(frame, hint);
-      const line = only([...places.own, ...places.inlined]);
-      const exact = places.found && line !== undefined;
-      looked.push({ growth, frame, places, exact });
-      if (exact) certain.set(placeOf(line), Math.max(certain.get(placeOf(line)) ?? 0, bytesOf(growth)));
+      looked.push({ growth, frame, places });
+      if (places.sure === undefined) this.#certain.delete(growth.key);
+      else this.#certain.set(growth.key, placeOf(places.sure));
     }
+    const certain = this.#heldForCertain(holdings);
     const rows = new Map<string, MemoryRow>();
-    for (const { growth, frame, places, exact } of looked) {
+    for (const { growth, frame, places } of looked) {
       const place = likeliest(places, certain) ?? (await this.#sites.functionAt(frame));
-      const row = rowOf(growth, [place], exact);
+      const row = rowOf(growth, [place], places.sure !== undefined);
       const other = rows.get(placeOf(place));
       rows.set(placeOf(place), other === undefined ? row : sumOf(other, row));
     }
     return [...rows.values()];
   }
+
+  /** In bytes, by line. Lines that hold nothing any more are forgotten. */
+  #heldForCertain({ entries }: Holdings): ReadonlyMap<string, number> {
+    const held = new Map<string, number>();
+    for (const [key, place] of this.#certain) {
+      const entry = entries.get(key);
+      if (entry === undefined) this.#certain.delete(key);
+      else held.set(place, (held.get(place) ?? 0) + bytesOf(entry));
+    }
+    return held;
+  }
+}
+
+const none = (origin: Origin): Entry => ({ origin, objects: 0, heapBytes: 0, buffers: 0, externalBytes: 0 });
+
+/** Those of the functions that have grown most: an entry may have grown only because another has shrunk. */
+function largest(growths: readonly Growth[], functions: number): Growth[] {
+  const byFunction = Map.groupBy(growths, ({ origin }) => (origin.kind === 'line' ? origin.frame : origin));
+  const sums = [...byFunction.values()].map((all) => ({
+    all,
+    bytesDiff: all.reduce((sum, { bytesDiff }) => sum + bytesDiff, 0),
+  }));
+  const chosen = sums.sort(largestGrowthFirst).slice(0, functions);
+  return chosen.flatMap(({ all }) => all).sort(largestGrowthFirst);
 }
 
 function likeliest(places: Places, certain: ReadonlyMap<string, number>): Frame | undefined {

@@ -6,8 +6,11 @@ import { functionNodes, moduleNodes } from './function-nodes.ts';
 export type AllocationHint =
   /** The function that it called for that. */
   | { readonly callee: string }
-  /** It made a small object itself, or a large one, such as a container's entries; or it called something. */
-  | { readonly kind: 'small' | 'large' | 'call' };
+  /**
+   * It made a small object itself, or a large one, such as a container's entries; or what may be small and is seldom
+   * meant; or it called something.
+   */
+  | { readonly kind: 'small' | 'large' | 'maybe' | 'call' };
 
 /** A place in a function where allocations can be made. */
 export interface AllocationPlace {
@@ -25,11 +28,25 @@ export interface AllocationPlace {
 /** Longer functions and modules are not parsed: it is done in one piece, about 8 ms for so many characters. */
 const MAX_CHARACTERS = 50_000;
 
+/** Enough to see what stands before the parameters. */
+const HEAD_CHARACTERS = 200;
+
+/** What stands there in an asynchronous function or a generator: `async`, a star, and a name. */
+const suspendableHead =
+  /(?:\basync\b\s*(?:function\b)?\s*\*?|\*)\s*(?:[#$\w\u0080-\uffff]+|\[[^\]]*\]|'[^']*'|"[^"]*")?\s*$/;
+
+/** A promise or generator, which is made before anything else is run. */
+const returned = { isArgument: false, makes: ['maybe'], callee: '' } as const;
+
 /**
  * Where the function that begins at `begin` in its file's text can allocate: V8 records the function only. Functions
  * inside are left out, but for their making. Empty when the text is not that of a function, or when it is too long.
  */
-export function allocationPlaces(text: string, begin: Pick<Frame, 'line' | 'column'>): AllocationPlace[] {
+export function allocationPlaces(
+  text: string,
+  { line, column }: Pick<Frame, 'line' | 'column'>,
+): AllocationPlace[] {
+  const begin = { line, column };
   const start = offsetOf(text, begin);
   if (start === undefined) return [];
   const isModule = start === 0;
@@ -38,7 +55,8 @@ export function allocationPlaces(text: string, begin: Pick<Frame, 'line' | 'colu
     const { nodes, shift } = isModule
       ? moduleNodes(text)
       : functionNodes(text.slice(start, start + MAX_CHARACTERS));
-    return allocatingNodes(nodes).map((node) => placeOf(node, begin, shift));
+    const places = allocatingNodes(nodes).map((node) => placeOf(node, begin, shift));
+    return isModule || !isSuspendable(text, start) ? places : [{ ...begin, ...returned }, ...places];
   } catch (thrown) {
     // A RangeError: nested too deeply for the parser's recursion.
     if (thrown instanceof SyntaxError || thrown instanceof RangeError) return [];
@@ -69,6 +87,14 @@ export function madeAt<P extends AllocationPlace>(places: readonly P[], hint: Al
   return called.length === 0 && /Buffer|Array$/.test(name)
     ? places.filter(({ makes }) => makes.includes('buffer'))
     : called;
+}
+
+/** V8 has functions begin behind their name, but asynchronous arrow functions at their first word. */
+function isSuspendable(text: string, start: number): boolean {
+  return (
+    suspendableHead.test(text.slice(Math.max(0, start - HEAD_CHARACTERS), start)) ||
+    /^async\b/.test(text.slice(start, start + 6))
+  );
 }
 
 /** `undefined`: the text has no such position, so that it is not what ran. */

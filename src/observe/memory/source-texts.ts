@@ -1,6 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import { stripTypeScriptTypes } from 'node:module';
-import { setImmediate } from 'node:timers/promises';
+import type { Pace } from '../pace.ts';
 
 /** TypeScript of more characters is not stripped: it is done in one piece, about 8 ms for so many. */
 const MAX_TYPESCRIPT_CHARACTERS = 50_000;
@@ -10,6 +10,11 @@ export class SourceTexts {
   /** When each file was last changed, at its first reading. */
   readonly #versions = new Map<string, number>();
   readonly #texts = new Map<string, Promise<string | undefined>>();
+  readonly #pace: Pace;
+
+  constructor(pace: Pace) {
+    this.#pace = pace;
+  }
 
   /**
    * `undefined` for what cannot be read, has been changed since it was first read, or is TypeScript that does not run
@@ -31,13 +36,13 @@ export class SourceTexts {
 
   async #read(file: string): Promise<string | undefined> {
     const path = file.startsWith('file://') ? new URL(file) : file;
-    const [text, { mtimeMs }] = await Promise.all([readFile(path, 'utf8'), stat(path)]);
+    const [text, { mtimeMs }] = await this.#pace.away(Promise.all([readFile(path, 'utf8'), stat(path)]));
     const version = this.#versions.get(file) ?? mtimeMs;
     this.#versions.set(file, version);
     if (mtimeMs !== version) return undefined;
     if (!/\.[cm]?ts$/.test(file)) return text;
     if (text.length > MAX_TYPESCRIPT_CHARACTERS) return undefined;
-    await setImmediate();
+    await this.#pace.giveWay();
     return withoutTypes(text);
   }
 }

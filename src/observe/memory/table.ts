@@ -1,4 +1,4 @@
-import { relative, sep } from 'node:path';
+import { isAbsolute, relative, sep } from 'node:path';
 import type { Frame, MemoryReport, MemoryRow } from '../reports.ts';
 
 const units = ['KiB', 'MiB', 'GiB', 'TiB'];
@@ -19,7 +19,7 @@ export function formatBytes(bytes: number): string {
 export function formatFrame({ name, file, line }: Frame, mark = ''): string {
   if (file === '') return name === '' ? '(native)' : name;
   const near = relative(process.cwd(), file);
-  const path = !file.startsWith('node:') && near !== '' && !near.startsWith(`..${sep}`) ? near : file;
+  const path = isAbsolute(file) && near !== '' && !near.startsWith(`..${sep}`) ? near : file;
   const place = line === 0 ? path : `${path}:${mark}${line}`;
   return name === '' ? place : `${name} ${place}`;
 }
@@ -32,12 +32,18 @@ export function formatSite({ stack: [site], exact }: MemoryRow): string {
 /** A report for people: the process in one line, and its rows as a table. */
 export function formatReport(report: MemoryReport, since: string): string {
   const { rssBytes, heapUsedBytes, heapTotalBytes, externalBytes, arrayBuffersBytes } = report;
+  const { samplingBytes, pauseMs, unattributedBytes, unattributedBytesDiff } = report;
   const lines = [
     `memory: RSS ${formatBytes(rssBytes)}, heap ${formatBytes(heapUsedBytes)} of ${formatBytes(heapTotalBytes)}, ` +
-      `external ${formatBytes(externalBytes)} (buffers ${formatBytes(arrayBuffersBytes)}); differences since ${since}`,
+      `external ${formatBytes(externalBytes)} (buffers ${formatBytes(arrayBuffersBytes)}); differences since ${since}; ` +
+      `sampled every ${formatBytes(samplingBytes)}, this report took ${pauseMs.toFixed(1)} ms`,
     columns('Objects', 'Obj.diff', 'Memory', 'Mem.diff', 'Call site'),
     ...report.rows.map(formatRow),
   ];
+  if (unattributedBytes > 0 || unattributedBytesDiff !== 0) {
+    const difference = signed(formatBytes(unattributedBytesDiff), unattributedBytesDiff);
+    lines.push(columns('', '', formatBytes(unattributedBytes), difference, '(buffers, not attributed)'));
+  }
   return lines.join('\n');
 }
 

@@ -10,7 +10,7 @@ function historyOf(untilMs: number, everyMs: number) {
   const history = new HoldingsHistory();
   const times = new Map<Holdings, number>();
   for (let at = 0; at <= untilMs; at += everyMs) {
-    const holdings: Holdings = new Map();
+    const holdings: Holdings = { entries: new Map(), unattributedBytes: 0 };
     times.set(holdings, at);
     history.add(at, holdings);
   }

@@ -15,6 +15,7 @@ const lines = (source: string, hint: AllocationHint) => [
 
 const small = { kind: 'small' } as const;
 const large = { kind: 'large' } as const;
+const maybe = { kind: 'maybe' } as const;
 
 describe('where in a function an allocation can have been made', () => {
   test('is the line that calls the function which made it', () => {
@@ -120,6 +121,55 @@ describe('where in a function an allocation can have been made', () => {
     ['not an object with its properties', 'a = { x }; b = [x]; c = new Thing', []],
   ])('of something large: %s: %s', (_, statement, expected: number[] = [2]) => {
     expect(lines(`f|(x, y) {\n${statement};\n}`, large)).toEqual(expected);
+  });
+
+  test.each([
+    ['a sum', 'a = x + y'],
+    ['a sum that grows', 'a += y'],
+    ['a product', 'a = x * 2'],
+    ['a power', 'a **= 2'],
+    ['a negative number', 'a = -x'],
+    ['a count', 'a++'],
+    ['not a comparison', 'a = x < y', []],
+    ['not bits', 'a = x | y; a &= 1', []],
+    ['what is waited for', 'await x'],
+    ['a module', "import('x')"],
+    ['an iterator', 'for (const a of x);'],
+    ['keys', 'for (const a in x);'],
+    ['an iterator of elements', '[a] = x'],
+    ['a property that is set', 'a.x = y'],
+    ['an element that is set', 'a[x] = y'],
+    ['a method of anything', 'a.trim()'],
+    ['a container that grows', 'a.push(x)'],
+    ['not a method of its own', 'this.x(); super.x(); this.#x()', []],
+    ['not a function', 'a(x)', []],
+    ['a function of the language', 'a = String(x)'],
+  ])('of something that may be small: %s: %s', (_, statement, expected: number[] = [2]) => {
+    expect(lines(`f|(x, y) {\n${statement};\n}`, maybe)).toEqual(expected);
+  });
+
+  test.each([
+    'async function f|() {\n}',
+    'function* f|() {\n}',
+    'async function |() {\n}',
+    'class A { async f|() {\n} }',
+    'class A { async *f|() {\n} }',
+    'class A { async #f|() {\n} }',
+    'class A { *[Symbol.iterator]|() {\n} }',
+    "a = { async 'a b'|() {\n} }",
+    'a = |async () => {\n};',
+    'a = |async b => b;\n',
+  ])('of what an asynchronous function or a generator returns is its beginning: %s', (source) => {
+    expect(lines(source, maybe)).toEqual([1]);
+  });
+
+  test.each([
+    'function f|() {\n}',
+    'a = |(x) => {\n};',
+    'class A { asynchronous|() {\n} }',
+    'class A { f|() {\n} }',
+  ])('of other functions there is none: %s', (source) => {
+    expect(lines(source, maybe)).toEqual([]);
   });
 
   test.each([

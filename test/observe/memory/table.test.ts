@@ -19,6 +19,8 @@ test.each([
   [{ name: 'f', file: join(process.cwd(), 'src/a.ts') }, 'f src/a.ts:7'],
   [{ name: '', file: '/elsewhere/a.ts' }, '/elsewhere/a.ts:7'],
   [{ name: 'on', file: 'node:events' }, 'on node:events:7'],
+  [{ name: 'f', file: 'file://nas/a.ts' }, 'f file://nas/a.ts:7'],
+  [{ name: 'f', file: 'webpack://app/./a.ts' }, 'f webpack://app/./a.ts:7'],
   [{ name: 'push', file: '' }, 'push'],
   [{ name: '', file: '' }, '(native)'],
 ])('a frame is shown from the working directory on: %j', (frame, text) => {
@@ -42,14 +44,26 @@ test('a report is a table whose columns line up, with a sign at lines that are n
     heapTotalBytes: 2 ** 26,
     externalBytes: 2 ** 20,
     arrayBuffersBytes: 1_024,
-    samplingBytes: 1,
-    pauseMs: 1,
+    unattributedBytes: 0,
+    unattributedBytesDiff: 0,
+    samplingBytes: 524_288,
+    pauseMs: 1.23,
   };
-  expect(formatReport(report, 'the start').split('\n')).toEqual([
-    'memory: RSS 128 MiB, heap 32.0 MiB of 64.0 MiB, external 1.0 MiB (buffers 1.0 KiB); differences since the start',
+  const lines = formatReport(report, 'the start').split('\n');
+  expect(lines).toEqual([
+    'memory: RSS 128 MiB, heap 32.0 MiB of 64.0 MiB, external 1.0 MiB (buffers 1.0 KiB); ' +
+      'differences since the start; sampled every 512 KiB, this report took 1.2 ms',
     '  Objects |  Obj.diff |     Memory |   Mem.diff | Call site',
     '     1200 |      +100 |    2.0 KiB |   +1.0 KiB | leak a.ts:3',
     '          |           |            |            |   < main a.ts:9',
     '        3 |        -3 |       10 B |      -10 B | main a.ts:~9',
+  ]);
+  const other = formatReport(
+    { ...report, unattributedBytes: 2_048, unattributedBytesDiff: 1_024 },
+    'the start',
+  );
+  expect(other.split('\n')).toEqual([
+    ...lines,
+    '          |           |    2.0 KiB |   +1.0 KiB | (buffers, not attributed)',
   ]);
 });
