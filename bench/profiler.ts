@@ -37,7 +37,7 @@ async function measurePauses(): Promise<string> {
     await busy(windowMs);
     const capture = sampler.stop();
     const longestMs = await longestTurn(async () => {
-      const profile = await Profile.from([capture], Date.now());
+      const profile = await Profile.from([capture], Date.now(), hertz);
       await profile.report();
       await profile.encode('cpuprofile');
       await profile.encode('pprof');

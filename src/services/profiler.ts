@@ -63,7 +63,10 @@ export class ProfilerService extends Service.extend({
     scope.spawn('reports', async (signal) => {
       for (;;) {
         await scope.clock.sleep(intervalMs, { signal });
-        const profile = await profiling.Profile.from(profiler.collect(), scope.clock.now());
+        const captures = profiler.collect();
+        // A profile on demand at another rate took all of the interval: nothing is known of it.
+        if (captures.length === 0) continue;
+        const profile = await profiling.Profile.from(captures, scope.clock.now(), hertz);
         const files = (await this.#write(profile, folder, scope)) ?? [];
         const report = { ...(await profile.report({ top })), files };
         this.#count(profile, report);

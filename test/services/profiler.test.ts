@@ -1,9 +1,10 @@
-import { writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type EntrypointOptions, type EventOf, entrypoint } from 'bosun';
 import { ProfilerService } from 'bosun/services/profiler';
-import { contractCases, FakeClock } from 'bosun/testing';
+import { contractCases, FakeClock, settle } from 'bosun/testing';
 import { describe, expect, it, test } from 'vitest';
+import { takeProfile } from '../../src/observe/profile/index.ts';
 import { temporaryFolder } from '../support/postgres.ts';
 
 const quiet: EntrypointOptions = { log: { level: 'silent' }, ownsProcess: false };
@@ -23,6 +24,7 @@ async function profiled(profiler: ProfilerService) {
     daemon,
     clock,
     reports,
+    interval: profiler.options.intervalMs,
     /** Lets the interval pass, and resolves with what is reported. */
     async next() {
       arrived = Promise.withResolvers();
@@ -43,6 +45,29 @@ describe('the profiler service', () => {
     const second = await run.next();
     expect(second.at).toBeGreaterThan(first.at);
     expect(second.durationMs).toBeGreaterThan(0);
+  });
+
+  it('reports nothing of an interval that a profile at another rate took, and goes on after it', async () => {
+    await using folder = await temporaryFolder();
+    await using run = await profiled(new ProfilerService({ dir: folder.path }));
+    const abort = new AbortController();
+    const taking = takeProfile({ hertz: 1_000, signal: abort.signal }).catch((error: unknown) => error);
+    await settle();
+    await run.next();
+    await run.clock.advance(run.interval);
+    abort.abort('over');
+    expect(await taking).toBe('over');
+    await run.next();
+    expect(run.reports.map(({ at, hertz }) => [at, hertz])).toEqual([
+      [61_000, 251],
+      [181_000, 251],
+    ]);
+    const written = await readdir(folder.path);
+    expect(written).toHaveLength(2);
+    for (const name of written) {
+      const { startTime, endTime } = JSON.parse(await readFile(join(folder.path, name), 'utf8'));
+      expect(endTime).toBeGreaterThanOrEqual(startTime);
+    }
   });
 
   it('is not critical, unless it is told to be', () => {

@@ -44,5 +44,5 @@ export function captureOf(stacks: readonly Stack[], hertz = 100): Capture {
       top.contexts.push({ timestamp: at, context: service === undefined ? undefined : { service } });
     }
   }
-  return { hertz, durationMs: (samples * 1000) / hertz, root, pauseMs: 0 };
+  return { durationMs: (samples * 1000) / hertz, root, pauseMs: 0 };
 }

@@ -24,7 +24,8 @@ export async function cpuProfile(profile: Profile): Promise<Buffer> {
     await pacer.pause();
   }
   const periodMicros = Math.round(1e6 / profile.hertz);
-  const startTime = (samples[0]?.at ?? profile.at * 1e3) - periodMicros;
+  const began = Math.round((profile.at - profile.durationMs) * 1e3);
+  const startTime = samples[0] === undefined ? began : samples[0].at - periodMicros;
   const endTime = Math.max(startTime + Math.round(profile.durationMs * 1e3), samples.at(-1)?.at ?? 0);
   parts.push(`],"startTime":${startTime},"endTime":${endTime},"samples":[`);
   parts.push(samples.map(({ node }) => node.index + 1).join());

@@ -26,7 +26,8 @@ export async function pprof(profile: Profile): Promise<Buffer> {
   const pacer = new Pacer();
   const stringTable = new StringTable();
   // Not the period that was asked for: on a busy machine there are fewer samples.
-  const periodNanos = Math.round((profile.durationMs * 1e6) / Math.max(1, samples.length));
+  const { length } = samples;
+  const periodNanos = Math.round(length > 0 ? (profile.durationMs * 1e6) / length : 1e9 / profile.hertz);
   const frames = new Map<Frame, number>();
   const sample: Sample[] = [];
   const left: { readonly node: CallNode; readonly stack: readonly number[] }[] = [{ node: root, stack: [] }];

@@ -29,17 +29,17 @@ export class Profile {
   readonly pauseMs: number;
   readonly tree: CallTree;
 
-  private constructor(captures: readonly Capture[], tree: CallTree, at: number) {
+  private constructor(captures: readonly Capture[], tree: CallTree, at: number, hertz: number) {
     this.at = at;
     this.durationMs = sum(captures.map((capture) => capture.durationMs));
-    this.hertz = captures[0]?.hertz ?? 0;
+    this.hertz = hertz;
     this.pauseMs = Math.max(0, ...captures.map((capture) => capture.pauseMs));
     this.tree = tree;
   }
 
-  /** From what was sampled in one or several goes, of the same rate. */
-  static async from(captures: readonly Capture[], at: number): Promise<Profile> {
-    return new Profile(captures, await callTree(captures, maps), at);
+  /** From what was sampled at that rate in one or several goes. */
+  static async from(captures: readonly Capture[], at: number, hertz: number): Promise<Profile> {
+    return new Profile(captures, await callTree(captures, maps), at, hertz);
   }
 
   /** `top`: how many functions each table has. */

@@ -5,7 +5,6 @@ import type { Mark, MarkHolder, RawNode, TimeProfiler, TimeProfilerClass } from 
 
 /** What was sampled in one go. */
 export interface Capture {
-  readonly hertz: number;
   readonly durationMs: number;
   readonly root: RawNode;
   /** How long taking it from V8 has held up the loop. */
@@ -102,7 +101,6 @@ export class Sampler {
     const begun = performance.now();
     const { topDownRoot, startTime, endTime } = this.#native.stop(goOn);
     return {
-      hertz: this.#hertz,
       durationMs: (endTime - startTime) / 1000,
       root: topDownRoot,
       pauseMs: performance.now() - begun,

@@ -148,7 +148,7 @@ export async function takeProfile({
   } finally {
     taking = false;
   }
-  return await Profile.from(captures, clock.now());
+  return await Profile.from(captures, clock.now(), hertz);
 }
 
 async function sampleDuring(end: () => Promise<unknown>, options: SamplerOptions): Promise<Capture> {

@@ -10,7 +10,7 @@ import { mountSmallDisk } from '../../support/small-disk.ts';
 const AT = Date.UTC(2026, 0, 2, 3, 4, 5);
 const stamp = '2026-01-02T030405.000Z';
 
-const profileAt = (at: number) => Profile.from([captureOf([{ functions: ['main'], hits: 5 }])], at);
+const profileAt = (at: number) => Profile.from([captureOf([{ functions: ['main'], hits: 5 }])], at, 100);
 
 describe('a folder of profiles', () => {
   it('is made, and gets a file of each format that its user alone can read', async () => {

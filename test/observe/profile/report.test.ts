@@ -10,7 +10,7 @@ import { captureOf, type Stack } from '../../support/raw-profile.ts';
 const AT = 1_700_000_060_000;
 
 const reportOf = async (stacks: readonly Stack[], top?: number) =>
-  await (await Profile.from([captureOf(stacks)], AT)).report(top === undefined ? {} : { top });
+  await (await Profile.from([captureOf(stacks)], AT, 100)).report(top === undefined ? {} : { top });
 
 const figures = (rows: readonly ProfileRow[]) =>
   rows.map(({ frame, selfHits, totalHits }) => [frame.name, selfHits, totalHits]);
@@ -58,7 +58,7 @@ describe('the report of a profile', () => {
   it('merges what was sampled in several goes', async () => {
     const one = captureOf([{ functions: ['main', 'parse'], hits: 2, service: 'api' }]);
     const other = captureOf([{ functions: ['main', 'parse'], hits: 3, service: 'jobs' }]);
-    const report = await (await Profile.from([one, other], AT)).report();
+    const report = await (await Profile.from([one, other], AT, 100)).report();
     expect(figures(report.byTotal)).toEqual([
       ['parse', 5, 5],
       ['main', 0, 5],
@@ -74,9 +74,9 @@ describe('the report of a profile', () => {
   });
 
   it('can be made of nothing', async () => {
-    const report = await (await Profile.from([], AT)).report();
+    const report = await (await Profile.from([], AT, 100)).report();
     expect(report).toMatchObject({ samples: 0, idleSamples: 0, bySelf: [], byService: {}, durationMs: 0 });
-    expect(profileTable(report)).toBe('0.0 s at 0 Hz: busy 0.0 % of the time');
+    expect(profileTable(report)).toBe('0.0 s at 100 Hz: busy 0.0 % of the time');
   });
 });
 
