@@ -1,4 +1,4 @@
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type EntrypointOptions, type EventOf, entrypoint } from 'bosun';
 import { ProfilerService } from 'bosun/services/profiler';
@@ -114,6 +114,17 @@ describe('the profiler service', () => {
     expect(files[0]).toMatch(/^\/.*\/profile-1970-01-01T.*\.pb\.gz$/);
   });
 
+  it('writes the formats that it can, and names those', async () => {
+    await using folder = await temporaryFolder();
+    // Where the one file would be.
+    await mkdir(join(folder.path, `profile-1970-01-01T000101.000Z-${process.pid}.pb.gz`));
+    const profiler = new ProfilerService({ dir: folder.path, formats: ['cpuprofile', 'pprof'] });
+    await using run = await profiled(profiler);
+    expect((await run.next()).files).toEqual([expect.stringMatching(/\.cpuprofile$/)]);
+    const failed = profiler.metrics().find(({ name }) => name === 'bosun_profiler_file_errors_total');
+    expect(failed?.samples).toEqual([{ value: 1 }]);
+  });
+
   it('reports again after a restart', async () => {
     await using run = await profiled(new ProfilerService());
     await run.next();
@@ -145,6 +156,7 @@ describe('the contract of services, held by the profiler', () => {
     { formats: [] },
     { formats: ['svg'] },
     { maxFiles: 0 },
+    { formats: ['cpuprofile', 'pprof'], maxFiles: 1 },
     { logLevel: 'loud' },
     { interval: 1_000 },
   ];
