@@ -23,6 +23,9 @@ export interface SamplerOptions {
 /** How many samples a capture should have for their absence to mean something. */
 const ENOUGH_SAMPLES = 20;
 
+/** One for all samplers: a new mark takes the place of what an earlier one has left in a frame. */
+const marked = new AsyncLocalStorage<MarkHolder>();
+
 /** V8 wakes up late by a fraction of the interval: without room to spare samples would be lost. */
 const SPARE_ROOM = 1.5;
 
@@ -41,13 +44,11 @@ export class Sampler {
   readonly #discoveryMs: number;
   readonly #native: TimeProfiler;
   readonly #unfollow: () => void;
-  /** One of its own: a holder that another sampler has left behind must not be read by this one. */
-  readonly #key = new AsyncLocalStorage<MarkHolder>();
   readonly #marks = new Map<string, Mark>();
   readonly #hook = createHook({ before: () => this.#discover(), trackPromises: false });
   #discoverUntil = 0;
   /** A sampling signal during the end of the process would crash it. */
-  readonly #onExit = () => this.#end();
+  readonly #onExit = () => this.#native.stop(false);
 
   constructor(Native: TimeProfilerClass, { hertz, windowMs, discoveryMs }: SamplerOptions) {
     this.#hertz = hertz;
@@ -57,7 +58,7 @@ export class Sampler {
       durationMillis: Math.ceil(windowMs * SPARE_ROOM),
       withContexts: true,
       useCPED: true,
-      CPEDKey: this.#key,
+      CPEDKey: marked,
       workaroundV8Bug: true,
       collectCpuTime: false,
       collectAsyncId: false,
@@ -66,7 +67,7 @@ export class Sampler {
     });
     this.#native.start();
     process.once('exit', this.#onExit);
-    this.#unfollow = followFrames((run) => this.#mark(run));
+    this.#unfollow = followFrames((run) => this.#setMark(this.#markOf(run)));
     this.#startDiscovery();
   }
 
@@ -88,13 +89,9 @@ export class Sampler {
     process.off('exit', this.#onExit);
     this.#hook.disable();
     this.#unfollow();
-    // Each profile would leave its mark in them otherwise, and every frame made from them would copy it.
-    visitFrames(() => {
-      this.#native.context = undefined;
-    });
-    const capture = this.#take(false);
-    this.#native.dispose();
-    return capture;
+    // Every frame made from them would copy it. Those that were found by the hook keep theirs.
+    visitFrames(() => this.#setMark(undefined));
+    return this.#take(false);
   }
 
   #take(goOn: boolean): Capture {
@@ -107,23 +104,20 @@ export class Sampler {
     };
   }
 
-  #end(): void {
-    this.#native.stop(false);
-    this.#native.dispose();
+  #setMark(mark: Mark | undefined): void {
+    this.#native.context = mark;
   }
 
-  #mark(run: Run | undefined): void {
-    const service = nameOf(run);
-    if (service === undefined) {
-      this.#native.context = undefined;
-      return;
-    }
+  /** `undefined` for the entrypoint's own code. */
+  #markOf(run: Run | undefined): Mark | undefined {
+    if (run === undefined || run.service === run.host.root) return undefined;
+    const service = run.service.name;
     let mark = this.#marks.get(service);
     if (mark === undefined) {
-      mark = { service };
+      mark = { service, profiler: this.#native };
       this.#marks.set(service, mark);
     }
-    this.#native.context = mark;
+    return mark;
   }
 
   #startDiscovery(): void {
@@ -132,12 +126,8 @@ export class Sampler {
   }
 
   #discover(): void {
-    const run = runOf();
-    if (this.#key.getStore()?.[0].service !== nameOf(run)) this.#mark(run);
+    const mark = this.#markOf(runOf());
+    if (marked.getStore()?.[0] !== mark) this.#setMark(mark);
     if (performance.now() > this.#discoverUntil) this.#hook.disable();
   }
 }
-
-/** `undefined` for the entrypoint's own code. */
-const nameOf = (run: Run | undefined): string | undefined =>
-  run === undefined || run.service === run.host.root ? undefined : run.service.name;
