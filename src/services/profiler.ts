@@ -6,10 +6,15 @@ import type { Profile, ProfileFolder } from '../observe/profile/index.ts';
 import type { ProfileReport } from '../observe/reports.ts';
 import { durationMs } from '../options.ts';
 import { type Scope, Service } from '../service.ts';
+import type { Host } from '../supervisor/host.ts';
 import { hostOf } from '../supervisor/run.ts';
 
 /** Together with the highest rate: what V8 has to give up at once, on the event loop, is that much at most. */
 const MAX_INTERVAL_MS = 300_000;
+
+/** Owners of samples that are no services. */
+const IDLE = '(idle)';
+const NONE = '(none)';
 
 const ProfilerOptions = Service.extend({
   critical: z.boolean().default(false),
@@ -82,7 +87,7 @@ export class ProfilerService extends ProfilerOptions {
         const profile = await profiling.Profile.from(captures, scope.clock.now(), hertz);
         const files = folder === undefined ? [] : await this.#write(profile, folder, scope);
         const report = { ...(await profile.report({ top })), files };
-        this.#count(profile, report);
+        this.#count(profile, report, hostOf(scope));
         const { flame: _, bySelf, byTotal, ...rest } = report;
         const rows = { bySelf: bySelf.map(profiling.rowFields), byTotal: byTotal.map(profiling.rowFields) };
         scope.log[logLevel]({ profile: { ...rest, ...rows } }, profiling.profileTable(report));
@@ -95,7 +100,7 @@ export class ProfilerService extends ProfilerOptions {
     return [
       {
         name: 'bosun_profiler_samples_total',
-        help: 'Samples of the main thread by the service whose code ran; (idle): none ran, (none): no service.',
+        help: `Samples of the main thread by the service whose code ran; ${IDLE}: none ran, ${NONE}: no service.`,
         type: 'counter',
         samples: [...this.#samples].map(([owner, value]) => ({ labels: { owner }, value })),
       },
@@ -113,7 +118,7 @@ export class ProfilerService extends ProfilerOptions {
       },
       {
         name: 'bosun_profiler_pause_seconds_total',
-        help: 'How long collecting the samples has held up the main loop.',
+        help: 'How long beginning to sample and taking the samples have held up the main loop.',
         type: 'counter',
         samples: [{ value: this.#pauseMs / 1000 }],
       },
@@ -134,12 +139,20 @@ export class ProfilerService extends ProfilerOptions {
     return files;
   }
 
-  #count({ pauseMs }: Profile, { byService, idleSamples }: ProfileReport): void {
+  #count({ pauseMs }: Profile, { byService, idleSamples }: ProfileReport, { control }: Host): void {
     this.#reports += 1;
     this.#pauseMs += pauseMs;
     const add = (owner: string, hits: number) =>
       this.#samples.set(owner, (this.#samples.get(owner) ?? 0) + hits);
-    add('(idle)', idleSamples);
-    for (const [service, hits] of Object.entries(byService)) add(service || '(none)', hits);
+    add(IDLE, idleSamples);
+    for (const [service, hits] of Object.entries(byService)) add(service || NONE, hits);
+    // Services may come and go under ever new names.
+    const kept = new Set([
+      IDLE,
+      NONE,
+      ...Object.keys(byService),
+      ...control.services().map(({ name }) => name),
+    ]);
+    for (const owner of this.#samples.keys()) if (!kept.has(owner)) this.#samples.delete(owner);
   }
 }

@@ -1,6 +1,6 @@
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type EntrypointOptions, type EventOf, entrypoint } from 'bosun';
+import { type EntrypointOptions, type EventOf, entrypoint, type Scope, Service } from 'bosun';
 import { ProfilerService } from 'bosun/services/profiler';
 import { contractCases, FakeClock, settle } from 'bosun/testing';
 import { describe, expect, it, test } from 'vitest';
@@ -8,6 +8,18 @@ import { takeProfile } from '../../src/observe/profile/index.ts';
 import { temporaryFolder } from '../support/postgres.ts';
 
 const quiet: EntrypointOptions = { log: { level: 'silent' }, ownsProcess: false };
+
+/** Always at work, a little at a time. */
+class Turning extends Service {
+  override start({ spawn }: Scope): void {
+    spawn('turn', async (signal) => {
+      while (!signal.aborted) {
+        for (let i = 0; i < 100_000; i++) Math.hypot(i, 1);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    });
+  }
+}
 
 type Taken = EventOf<'profile-taken'>;
 
@@ -91,6 +103,19 @@ describe('the profiler service', () => {
     expect(counted).toContainEqual({ labels: { owner: '(idle)' }, value: report.idleSamples });
     expect(samplesOf('bosun_profiler_reports_total')).toEqual([{ value: 1 }]);
     expect(samplesOf('bosun_profiler_file_errors_total')).toEqual([{ value: 0 }]);
+  });
+
+  it('forgets the samples of services that are no more', async () => {
+    const profiler = new ProfilerService();
+    await using run = await profiled(profiler);
+    await run.daemon.add(new Turning({ name: 'short-lived' }));
+    while (!('short-lived' in (await run.next()).byService));
+    const owners = () => profiler.metrics()[0]?.samples.map((sample) => sample.labels?.owner);
+    expect(owners()).toContain('short-lived');
+    await run.daemon.remove('short-lived');
+    while ('short-lived' in (await run.next()).byService);
+    expect(owners()).not.toContain('short-lived');
+    expect(owners()).toContain('(idle)');
   });
 
   it('writes files, counts those it cannot write, and goes on', async () => {

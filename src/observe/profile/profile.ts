@@ -25,7 +25,7 @@ export class Profile {
   /** How long it was sampled. */
   readonly durationMs: number;
   readonly hertz: number;
-  /** How long taking the samples has held up the loop at once, in ms. */
+  /** How long beginning to sample and taking the samples have held up the loop, all pauses together, in ms. */
   readonly pauseMs: number;
   readonly tree: CallTree;
 
@@ -33,7 +33,7 @@ export class Profile {
     this.at = at;
     this.durationMs = sum(captures.map((capture) => capture.durationMs));
     this.hertz = hertz;
-    this.pauseMs = Math.max(0, ...captures.map((capture) => capture.pauseMs));
+    this.pauseMs = sum(captures.map((capture) => capture.pauseMs));
     this.tree = tree;
   }
 

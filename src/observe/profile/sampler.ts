@@ -7,7 +7,7 @@ import type { Mark, MarkHolder, RawNode, TimeProfiler, TimeProfilerClass } from 
 export interface Capture {
   readonly durationMs: number;
   readonly root: RawNode;
-  /** How long taking it from V8 has held up the loop. */
+  /** How long beginning to sample, if it is the first, and taking it from V8 have held up the loop. */
   readonly pauseMs: number;
 }
 
@@ -47,6 +47,8 @@ export class Sampler {
   readonly #marks = new Map<string, Mark>();
   readonly #hook = createHook({ before: () => this.#discover(), trackPromises: false });
   #discoverUntil = 0;
+  /** Since the last capture. */
+  #pauseMs = 0;
   /** A sampling signal during the end of the process would crash it. */
   readonly #onExit = () => this.#native.stop(false);
 
@@ -65,7 +67,7 @@ export class Sampler {
       lineNumbers: false,
       isMainThread,
     });
-    this.#native.start();
+    this.#pausing(() => this.#native.start());
     process.once('exit', this.#onExit);
     this.#unfollow = followFrames((run) => this.#setMark(this.#markOf(run)));
     this.#startDiscovery();
@@ -77,8 +79,10 @@ export class Sampler {
     // A defect of V8 that the library can only detect. Starting anew walks the heap, so not on mere suspicion.
     const long = capture.durationMs > (1_000 / this.#hertz) * ENOUGH_SAMPLES;
     if (long && this.#native.v8ProfilerStuckEventLoopDetected() > 0) {
-      this.#native.stop(false);
-      this.#native.start();
+      this.#pausing(() => {
+        this.#native.stop(false);
+        this.#native.start();
+      });
     }
     this.#startDiscovery();
     return capture;
@@ -95,13 +99,17 @@ export class Sampler {
   }
 
   #take(goOn: boolean): Capture {
+    const { topDownRoot, startTime, endTime } = this.#pausing(() => this.#native.stop(goOn));
+    const pauseMs = this.#pauseMs;
+    this.#pauseMs = 0;
+    return { durationMs: (endTime - startTime) / 1000, root: topDownRoot, pauseMs };
+  }
+
+  #pausing<Result>(work: () => Result): Result {
     const begun = performance.now();
-    const { topDownRoot, startTime, endTime } = this.#native.stop(goOn);
-    return {
-      durationMs: (endTime - startTime) / 1000,
-      root: topDownRoot,
-      pauseMs: performance.now() - begun,
-    };
+    const result = work();
+    this.#pauseMs += performance.now() - begun;
+    return result;
   }
 
   #setMark(mark: Mark | undefined): void {
