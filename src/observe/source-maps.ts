@@ -40,6 +40,11 @@ export class SourceMaps {
     };
   }
 
+  /** Whether the file at that path has a map. */
+  async has(path: string): Promise<boolean> {
+    return (await this.#mapOf(path)) !== undefined;
+  }
+
   #mapOf(path: string): Promise<SourceMap | undefined> {
     let map = this.#maps.get(path);
     if (map === undefined) {
@@ -67,7 +72,7 @@ export class SourceMaps {
 }
 
 /** `undefined` for what is no file: `node:internal/…`, `evalmachine.<anonymous>`. */
-function pathOf(file: string): string | undefined {
+export function pathOf(file: string): string | undefined {
   if (file.startsWith('file://')) return fileURLToPath(file);
   return file.startsWith('/') || /^[A-Za-z]:\\/.test(file) ? file : undefined;
 }

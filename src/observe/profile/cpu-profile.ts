@@ -1,6 +1,6 @@
 import { pathToFileURL } from 'node:url';
 import type { Frame } from '../reports.ts';
-import { indexIn, sum } from './call-tree.ts';
+import { CHUNK, indexIn, sum } from './call-tree.ts';
 import { Pacer } from './pacer.ts';
 import type { Profile } from './profile.ts';
 
@@ -28,11 +28,15 @@ export async function cpuProfile(profile: Profile): Promise<Buffer> {
   const startTime = samples[0] === undefined ? began : samples[0].at - periodMicros;
   const endTime = Math.max(startTime + Math.round(profile.durationMs * 1e3), samples.at(-1)?.at ?? 0);
   parts.push(`],"startTime":${startTime},"endTime":${endTime},"samples":[`);
-  parts.push(samples.map(({ node }) => node.index + 1).join());
-  await pacer.pause();
-  parts.push('],"timeDeltas":[');
-  parts.push(samples.map(({ at }, i) => at - (samples[i - 1]?.at ?? startTime)).join());
-  parts.push(']}');
+  const ids: string[] = [];
+  const deltas: string[] = [];
+  for (let i = 0; i < samples.length; i += CHUNK) {
+    const chunk = samples.slice(i, i + CHUNK);
+    ids.push(chunk.map(({ node }) => node.index + 1).join());
+    deltas.push(chunk.map(({ at }, j) => at - (samples[i + j - 1]?.at ?? startTime)).join());
+    await pacer.pause();
+  }
+  parts.push(ids.join(), '],"timeDeltas":[', deltas.join(), ']}');
   return Buffer.from(parts.join(''));
 }
 

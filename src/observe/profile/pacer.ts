@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 
 /** How long a piece of work may hold up the event loop, in ms. */
-const SLICE_MS = 4;
+const SLICE_MS = 2;
 
 /** Divides long work into slices, between which the event loop gets its turn. */
 export class Pacer {

@@ -1,5 +1,4 @@
-import type { FlameNode, ProfileReport } from '../reports.ts';
-import { SourceMaps } from '../source-maps.ts';
+import type { ProfileReport } from '../reports.ts';
 import { type CallTree, callTree, isIdle, sum } from './call-tree.ts';
 import { cpuProfile } from './cpu-profile.ts';
 import { flameOf } from './flame.ts';
@@ -15,8 +14,6 @@ export const extensions: Readonly<Record<ProfileFormat, string>> = {
   cpuprofile: '.cpuprofile',
   pprof: '.pb.gz',
 };
-
-const maps = new SourceMaps();
 
 /** What was sampled in some seconds, ready to be looked at. */
 export class Profile {
@@ -39,7 +36,7 @@ export class Profile {
 
   /** From what was sampled at that rate in one or several goes. */
   static async from(captures: readonly Capture[], at: number, hertz: number): Promise<Profile> {
-    return new Profile(captures, await callTree(captures, maps), at, hertz);
+    return new Profile(captures, await callTree(captures), at, hertz);
   }
 
   /** `top`: how many functions each table has. */
@@ -57,14 +54,9 @@ export class Profile {
       bySelf: rows.toSorted((a, b) => b.selfHits - a.selfHits || b.totalHits - a.totalHits).slice(0, top),
       byTotal: rows.toSorted((a, b) => b.totalHits - a.totalHits || b.selfHits - a.selfHits).slice(0, top),
       byService,
-      flame: this.#flame(),
+      flame: await flameOf(this.tree),
       files: [],
     };
-  }
-
-  #flame(): FlameNode {
-    const { root } = this.tree;
-    return flameOf({ ...root, children: root.children.filter((node) => !isIdle(node)) });
   }
 
   async encode(format: ProfileFormat): Promise<Buffer> {

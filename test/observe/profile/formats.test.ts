@@ -64,6 +64,17 @@ describe('a .cpuprofile', () => {
     );
   });
 
+  it('has its samples in the order of time, however many', async () => {
+    const names = ['a', 'b', 'c'];
+    const many = Array.from({ length: 3_000 }, (_, i) => ({ functions: ['main', names[i % 3] as string] }));
+    const { samples, timeDeltas }: CpuProfile = JSON.parse(
+      (await (await profileOf(many)).encode('cpuprofile')).toString(),
+    );
+    expect(new Set(timeDeltas)).toEqual(new Set([1e6 / HERTZ]));
+    expect(samples).toEqual(many.map((_, i) => samples[i % 3]));
+    expect(new Set(samples).size).toBe(3);
+  });
+
   it('counts lines from 0, and names files by their URL', async () => {
     const profile = await profileOf([{ functions: ['main', 'pärse'] }]);
     const { nodes } = JSON.parse((await profile.encode('cpuprofile')).toString()) as CpuProfile;

@@ -4,7 +4,6 @@ import { callTree } from '../../../src/observe/profile/call-tree.ts';
 import { flameOf } from '../../../src/observe/profile/flame.ts';
 import { Profile, profileTable } from '../../../src/observe/profile/index.ts';
 import type { FlameNode, ProfileRow } from '../../../src/observe/reports.ts';
-import { SourceMaps } from '../../../src/observe/source-maps.ts';
 import { captureOf, type Stack } from '../../support/raw-profile.ts';
 
 const AT = 1_700_000_060_000;
@@ -112,8 +111,7 @@ describe('the flame tree', () => {
         fc.array(stack, { minLength: 1 }),
         fc.integer({ min: 1, max: 40 }),
         async (stacks, max) => {
-          const { root } = await callTree([captureOf(stacks)], new SourceMaps());
-          const flame = flameOf(root, max);
+          const flame = await flameOf(await callTree([captureOf(stacks)]), max);
           const hits = stacks.reduce((all, { hits }) => all + hits, 0);
           const check = (node: FlameNode) => {
             expect(node.hits).toBeGreaterThanOrEqual(
@@ -135,8 +133,7 @@ describe('the flame tree', () => {
       functions: ['main', `f${i}`],
       hits: i === 7 ? 9 : 1,
     }));
-    const { root } = await callTree([captureOf(stacks)], new SourceMaps());
-    const [main] = flameOf(root, 5).children;
+    const [main] = (await flameOf(await callTree([captureOf(stacks)]), 5)).children;
     expect(main?.children.map(({ frame, hits }) => [frame.name, hits])).toEqual([
       ['(too small to show)', 49],
       ['f7', 9],
