@@ -21,6 +21,7 @@ await build({
     'src/workers/thread.ts',
     'src/workers/child.ts',
     'src/control/thread/main.ts',
+    'src/observe/source-map-thread.ts',
     ...globSync('src/services/*.ts', { cwd: root }),
   ],
   outdir: 'dist',

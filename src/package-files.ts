@@ -10,6 +10,8 @@ export function packageFile(path: string): string {
 }
 
 /** The file that a worker runs. @internal */
-export function workerEntry(name: 'workers/thread' | 'workers/child' | 'control/thread/main'): string {
+export function workerEntry(
+  name: 'workers/thread' | 'workers/child' | 'control/thread/main' | 'observe/source-map-thread',
+): string {
   return packageFile(`${name}${isSource ? '.ts' : '.js'}`);
 }

@@ -47,6 +47,11 @@ export class SourceMaps {
     };
   }
 
+  /** Whether the file at that path has a map. */
+  async has(path: string): Promise<boolean> {
+    return (await this.#mapOf(path)) !== undefined;
+  }
+
   #mapOf(path: string): Promise<SourceMap | undefined> {
     let map = this.#maps.get(path);
     if (map === undefined) {
@@ -90,7 +95,7 @@ export class SourceMaps {
 }
 
 /** `undefined` for what is no file of this machine: `node:internal/…`, `evalmachine.<anonymous>`, `file://host/…`. */
-function pathOf(file: string): string | undefined {
+export function pathOf(file: string): string | undefined {
   if (!file.startsWith('file:')) return isAbsolute(file) ? file : undefined;
   try {
     return fileURLToPath(file);

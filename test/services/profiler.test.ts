@@ -1,12 +1,25 @@
-import { writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type EntrypointOptions, type EventOf, entrypoint } from 'bosun';
+import { type EntrypointOptions, type EventOf, entrypoint, type Scope, Service } from 'bosun';
 import { ProfilerService } from 'bosun/services/profiler';
-import { contractCases, FakeClock } from 'bosun/testing';
+import { contractCases, FakeClock, settle } from 'bosun/testing';
 import { describe, expect, it, test } from 'vitest';
+import { takeProfile } from '../../src/observe/profile/index.ts';
 import { temporaryFolder } from '../support/postgres.ts';
 
 const quiet: EntrypointOptions = { log: { level: 'silent' }, ownsProcess: false };
+
+/** Always at work, a little at a time. */
+class Turning extends Service {
+  override start({ spawn }: Scope): void {
+    spawn('turn', async (signal) => {
+      while (!signal.aborted) {
+        for (let i = 0; i < 100_000; i++) Math.hypot(i, 1);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    });
+  }
+}
 
 type Taken = EventOf<'profile-taken'>;
 
@@ -23,6 +36,7 @@ async function profiled(profiler: ProfilerService) {
     daemon,
     clock,
     reports,
+    interval: profiler.options.intervalMs,
     /** Lets the interval pass, and resolves with what is reported. */
     async next() {
       arrived = Promise.withResolvers();
@@ -43,6 +57,29 @@ describe('the profiler service', () => {
     const second = await run.next();
     expect(second.at).toBeGreaterThan(first.at);
     expect(second.durationMs).toBeGreaterThan(0);
+  });
+
+  it('reports nothing of an interval that a profile at another rate took, and goes on after it', async () => {
+    await using folder = await temporaryFolder();
+    await using run = await profiled(new ProfilerService({ dir: folder.path }));
+    const abort = new AbortController();
+    const taking = takeProfile({ hertz: 1_000, signal: abort.signal }).catch((error: unknown) => error);
+    await settle();
+    await run.next();
+    await run.clock.advance(run.interval);
+    abort.abort('over');
+    expect(await taking).toBe('over');
+    await run.next();
+    expect(run.reports.map(({ at, hertz }) => [at, hertz])).toEqual([
+      [61_000, 251],
+      [181_000, 251],
+    ]);
+    const written = await readdir(folder.path);
+    expect(written).toHaveLength(2);
+    for (const name of written) {
+      const { startTime, endTime } = JSON.parse(await readFile(join(folder.path, name), 'utf8'));
+      expect(endTime).toBeGreaterThanOrEqual(startTime);
+    }
   });
 
   it('is not critical, unless it is told to be', () => {
@@ -68,6 +105,19 @@ describe('the profiler service', () => {
     expect(samplesOf('bosun_profiler_file_errors_total')).toEqual([{ value: 0 }]);
   });
 
+  it('forgets the samples of services that are no more', async () => {
+    const profiler = new ProfilerService();
+    await using run = await profiled(profiler);
+    await run.daemon.add(new Turning({ name: 'short-lived' }));
+    while (!('short-lived' in (await run.next()).byService));
+    const owners = () => profiler.metrics()[0]?.samples.map((sample) => sample.labels?.owner);
+    expect(owners()).toContain('short-lived');
+    await run.daemon.remove('short-lived');
+    while ('short-lived' in (await run.next()).byService);
+    expect(owners()).not.toContain('short-lived');
+    expect(owners()).toContain('(idle)');
+  });
+
   it('writes files, counts those it cannot write, and goes on', async () => {
     await using folder = await temporaryFolder();
     const dir = join(folder.path, 'profiles');
@@ -87,6 +137,17 @@ describe('the profiler service', () => {
     const { files } = await run.next();
     expect(files).toHaveLength(1);
     expect(files[0]).toMatch(/^\/.*\/profile-1970-01-01T.*\.pb\.gz$/);
+  });
+
+  it('writes the formats that it can, and names those', async () => {
+    await using folder = await temporaryFolder();
+    // Where the one file would be.
+    await mkdir(join(folder.path, `profile-1970-01-01T000101.000Z-${process.pid}.pb.gz`));
+    const profiler = new ProfilerService({ dir: folder.path, formats: ['cpuprofile', 'pprof'] });
+    await using run = await profiled(profiler);
+    expect((await run.next()).files).toEqual([expect.stringMatching(/\.cpuprofile$/)]);
+    const failed = profiler.metrics().find(({ name }) => name === 'bosun_profiler_file_errors_total');
+    expect(failed?.samples).toEqual([{ value: 1 }]);
   });
 
   it('reports again after a restart', async () => {
@@ -120,6 +181,7 @@ describe('the contract of services, held by the profiler', () => {
     { formats: [] },
     { formats: ['svg'] },
     { maxFiles: 0 },
+    { formats: ['cpuprofile', 'pprof'], maxFiles: 1 },
     { logLevel: 'loud' },
     { interval: 1_000 },
   ];

@@ -1,4 +1,4 @@
-import type { RawNode } from '../../src/observe/profile/native.ts';
+import type { Mark, RawNode, RawSample, TimeProfiler } from '../../src/observe/profile/native.ts';
 import type { Capture } from '../../src/observe/profile/sampler.ts';
 
 /** A stack, from its root on, `hits` times; `service` is whose code it is. */
@@ -10,7 +10,7 @@ export interface Stack {
 
 interface MutableNode extends RawNode {
   hitCount: number;
-  readonly contexts: { timestamp: bigint; context: { service: string } | undefined }[];
+  readonly contexts: RawSample[];
   readonly children: MutableNode[];
 }
 
@@ -24,6 +24,9 @@ export function captureOf(stacks: readonly Stack[], hertz = 100): Capture {
     const place = { lineNumber: line, columnNumber: line, scriptId: own ? 0 : 1 };
     return { name, scriptName: own ? '' : '/app/main.js', ...place, hitCount: 0, contexts: [], children: [] };
   };
+  const profiler = {} as TimeProfiler;
+  const markOf = (service: string | undefined): Mark | undefined =>
+    service === undefined ? undefined : { service, profiler };
   const root = node('(root)');
   let at = 1_700_000_000_000_000n;
   let samples = 0;
@@ -41,8 +44,8 @@ export function captureOf(stacks: readonly Stack[], hertz = 100): Capture {
       at += BigInt(Math.round(1e6 / hertz));
       samples += 1;
       top.hitCount += 1;
-      top.contexts.push({ timestamp: at, context: service === undefined ? undefined : { service } });
+      top.contexts.push({ timestamp: at, context: markOf(service) });
     }
   }
-  return { hertz, durationMs: (samples * 1000) / hertz, root, pauseMs: 0 };
+  return { durationMs: (samples * 1000) / hertz, root, pauseMs: 0 };
 }

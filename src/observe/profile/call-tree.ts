@@ -1,7 +1,7 @@
+import { originalFrames } from '../original-frames.ts';
+import { Pace } from '../pace.ts';
 import type { Frame } from '../reports.ts';
-import type { SourceMaps } from '../source-maps.ts';
 import type { RawNode } from './native.ts';
-import { Pacer } from './pacer.ts';
 import type { Capture } from './sampler.ts';
 
 /** A function on one stack; those of one parent differ in name or place. */
@@ -36,10 +36,13 @@ export const isIdle = ({ frame }: CallNode): boolean => frame.name === '(idle)' 
 
 export const sum = (numbers: readonly number[]): number => numbers.reduce((total, each) => total + each, 0);
 
+/** How many samples are looked at between two looks at the time. */
+export const CHUNK = 500;
+
 /** Merges the captures into one tree, without holding up the loop. */
-export async function callTree(captures: readonly Capture[], maps: SourceMaps): Promise<CallTree> {
-  const pacer = new Pacer();
-  const frames = new FrameTable(maps);
+export async function callTree(captures: readonly Capture[]): Promise<CallTree> {
+  const pace = new Pace();
+  const frameOf = await framesOf(captures, pace);
   const services = new Map([['', 0]]);
   const nodes: CallNode[] = [];
   const samples: TimedSample[] = [];
@@ -56,10 +59,10 @@ export async function callTree(captures: readonly Capture[], maps: SourceMaps): 
       for (const { timestamp, context } of raw.contexts) {
         const service = indexIn(services, context?.service ?? '');
         node.selfHits[service] = (node.selfHits[service] ?? 0) + 1;
-        samples.push({ node, at: Number(timestamp) });
+        if (samples.push({ node, at: Number(timestamp) }) % CHUNK === 0 && pace.isDue) await pace.giveWay();
       }
       for (const rawChild of raw.children) {
-        const frame = await frames.of(rawChild);
+        const frame = frameOf(rawChild);
         let child = node.children.find((other) => other.frame === frame);
         if (child === undefined) {
           child = newNode(frame);
@@ -67,15 +70,63 @@ export async function callTree(captures: readonly Capture[], maps: SourceMaps): 
         }
         left.push([rawChild, child]);
       }
-      await pacer.pause();
+      if (pace.isDue) await pace.giveWay();
     }
   }
   for (const { selfHits } of nodes) {
     for (let i = 0; i < services.size; i++) selfHits[i] ??= 0;
   }
-  samples.sort((a, b) => a.at - b.at);
-  return { root, nodes, services: [...services.keys()], samples };
+  return { root, nodes, services: [...services.keys()], samples: await inTimeOrder(samples, pace) };
 }
+
+/** Sorts a part of the time after the other: the samples are spread over it evenly. */
+async function inTimeOrder(samples: readonly TimedSample[], pace: Pace): Promise<TimedSample[]> {
+  let first = Number.POSITIVE_INFINITY;
+  let last = 0;
+  for (const { at } of samples) {
+    first = Math.min(first, at);
+    last = Math.max(last, at);
+  }
+  const count = Math.ceil(samples.length / CHUNK);
+  const parts = Array.from({ length: count }, (): TimedSample[] => []);
+  const width = (last - first + 1) / count;
+  for (const [i, sample] of samples.entries()) {
+    parts[Math.floor((sample.at - first) / width)]?.push(sample);
+    if (i % CHUNK === 0 && pace.isDue) await pace.giveWay();
+  }
+  for (const part of parts) {
+    part.sort((a, b) => a.at - b.at);
+    if (pace.isDue) await pace.giveWay();
+  }
+  return parts.flat();
+}
+
+/** The way to each node's frame in the author's places; equal frames are the same object. */
+async function framesOf(captures: readonly Capture[], pace: Pace): Promise<(raw: RawNode) => Frame> {
+  const built = new Map<string, Frame>();
+  const left = captures.map(({ root }) => root);
+  for (let raw = left.pop(); raw !== undefined; raw = left.pop()) {
+    const { name, scriptName: file, lineNumber: line, columnNumber: column, children } = raw;
+    const key = keyOf(raw);
+    if (!built.has(key)) built.set(key, { name, file, line, column });
+    left.push(...children);
+    if (pace.isDue) await pace.giveWay();
+  }
+  const originals = await originalFrames([...built.values()]);
+  const distinct = new Map<string, Frame>();
+  const frames = new Map<string, Frame>();
+  for (const [i, key] of [...built.keys()].entries()) {
+    const original = originals[i] as Frame;
+    const place = `${original.file}:${original.line}:${original.column}:${original.name}`;
+    const frame = distinct.get(place) ?? original;
+    distinct.set(place, frame);
+    frames.set(key, frame);
+  }
+  return (raw) => frames.get(keyOf(raw)) as Frame;
+}
+
+const keyOf = ({ scriptId, lineNumber, columnNumber, name }: RawNode): string =>
+  `${scriptId}:${lineNumber}:${columnNumber}:${name}`;
 
 /** The index of a key in the order in which the keys came. */
 export function indexIn<Key>(indices: Map<Key, number>, key: Key): number {
@@ -85,29 +136,4 @@ export function indexIn<Key>(indices: Map<Key, number>, key: Key): number {
     indices.set(key, index);
   }
   return index;
-}
-
-/** Each frame once: equal frames are the same object. */
-class FrameTable {
-  readonly #maps: SourceMaps;
-  /** By V8's position, and by the author's. */
-  readonly #raw = new Map<string, Frame>();
-  readonly #frames = new Map<string, Frame>();
-
-  constructor(maps: SourceMaps) {
-    this.#maps = maps;
-  }
-
-  async of({ name, scriptName, scriptId, lineNumber, columnNumber }: RawNode): Promise<Frame> {
-    const rawKey = `${scriptId}:${lineNumber}:${columnNumber}:${name}`;
-    const known = this.#raw.get(rawKey);
-    if (known !== undefined) return known;
-    const given: Frame = { name, file: scriptName, line: lineNumber, column: columnNumber };
-    const original = await this.#maps.original(given);
-    const key = `${original.file}:${original.line}:${original.column}:${original.name}`;
-    const frame = this.#frames.get(key) ?? original;
-    this.#frames.set(key, frame);
-    this.#raw.set(rawKey, frame);
-    return frame;
-  }
 }

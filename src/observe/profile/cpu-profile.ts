@@ -1,7 +1,7 @@
 import { pathToFileURL } from 'node:url';
+import { Pace } from '../pace.ts';
 import type { Frame } from '../reports.ts';
-import { indexIn, sum } from './call-tree.ts';
-import { Pacer } from './pacer.ts';
+import { CHUNK, indexIn, sum } from './call-tree.ts';
 import type { Profile } from './profile.ts';
 
 /**
@@ -10,7 +10,7 @@ import type { Profile } from './profile.ts';
  */
 export async function cpuProfile(profile: Profile): Promise<Buffer> {
   const { nodes, samples } = profile.tree;
-  const pacer = new Pacer();
+  const pace = new Pace();
   const parts: string[] = ['{"nodes":['];
   const scripts = new Map<string, number>();
   for (const { index, frame, selfHits, children } of nodes) {
@@ -21,17 +21,22 @@ export async function cpuProfile(profile: Profile): Promise<Buffer> {
       children: children.map((child) => child.index + 1),
     };
     parts.push(index === 0 ? '' : ',', JSON.stringify(node));
-    await pacer.pause();
+    if (pace.isDue) await pace.giveWay();
   }
   const periodMicros = Math.round(1e6 / profile.hertz);
-  const startTime = (samples[0]?.at ?? profile.at * 1e3) - periodMicros;
+  const began = Math.round((profile.at - profile.durationMs) * 1e3);
+  const startTime = samples[0] === undefined ? began : samples[0].at - periodMicros;
   const endTime = Math.max(startTime + Math.round(profile.durationMs * 1e3), samples.at(-1)?.at ?? 0);
   parts.push(`],"startTime":${startTime},"endTime":${endTime},"samples":[`);
-  parts.push(samples.map(({ node }) => node.index + 1).join());
-  await pacer.pause();
-  parts.push('],"timeDeltas":[');
-  parts.push(samples.map(({ at }, i) => at - (samples[i - 1]?.at ?? startTime)).join());
-  parts.push(']}');
+  const ids: string[] = [];
+  const deltas: string[] = [];
+  for (let i = 0; i < samples.length; i += CHUNK) {
+    const chunk = samples.slice(i, i + CHUNK);
+    ids.push(chunk.map(({ node }) => node.index + 1).join());
+    deltas.push(chunk.map(({ at }, j) => at - (samples[i + j - 1]?.at ?? startTime)).join());
+    if (pace.isDue) await pace.giveWay();
+  }
+  parts.push(ids.join(), '],"timeDeltas":[', deltas.join(), ']}');
   return Buffer.from(parts.join(''));
 }
 

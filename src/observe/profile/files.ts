@@ -14,33 +14,27 @@ const stampOf = (at: number): string => new Date(at).toISOString().replaceAll(':
 /** A folder of profiles, of which the newest are kept. */
 export class ProfileFolder {
   readonly path: string;
-  readonly #formats: readonly ProfileFormat[];
   readonly #maxFiles: number;
 
   /** `maxFiles` counts the files of all formats together, whichever process wrote them. */
-  constructor(path: string, formats: readonly ProfileFormat[], maxFiles: number) {
+  constructor(path: string, maxFiles: number) {
     this.path = path;
-    this.#formats = formats;
     this.#maxFiles = maxFiles;
   }
 
   /**
-   * Writes a profile in each format, readable for the process's user alone, and removes what there are too many
-   * of. A file has its name only once it is complete.
+   * Makes room, so that there are never too many, and writes a profile, readable for the process's user alone. The
+   * file has its name only once it is complete.
    *
-   * @returns the paths.
+   * @returns its path.
    * @throws what the file system says: `ENOSPC`, `EACCES`.
    */
-  async write(profile: Profile): Promise<readonly string[]> {
+  async write(profile: Profile, format: ProfileFormat): Promise<string> {
     await mkdir(this.path, { recursive: true, mode: 0o700 });
-    const paths: string[] = [];
-    for (const format of this.#formats) {
-      const name = `profile-${stampOf(profile.at)}-${process.pid}${extensions[format]}`;
-      await this.#writeWhole(name, await profile.encode(format));
-      paths.push(join(this.path, name));
-    }
     await this.#prune(profile.at);
-    return paths;
+    const name = `profile-${stampOf(profile.at)}-${process.pid}${extensions[format]}`;
+    await this.#writeWhole(name, await profile.encode(format));
+    return join(this.path, name);
   }
 
   async #writeWhole(name: string, content: Buffer): Promise<void> {
@@ -55,12 +49,14 @@ export class ProfileFolder {
     }
   }
 
+  /** Leaves room for one. */
   async #prune(now: number): Promise<void> {
     const names = await readdir(this.path);
-    const old = names.filter((name) => finished.test(name)).sort();
+    const kept = names.filter((name) => finished.test(name)).sort();
+    const old = kept.slice(0, Math.max(0, kept.length - this.#maxFiles + 1));
     const oldest = `.profile-${stampOf(now - ABANDONED_MS)}`;
     const abandoned = names.filter((name) => unfinished.test(name) && name < oldest);
-    for (const name of [...old.slice(0, -this.#maxFiles), ...abandoned]) {
+    for (const name of [...old, ...abandoned]) {
       await rm(join(this.path, name), { force: true });
     }
   }

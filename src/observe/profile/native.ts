@@ -3,6 +3,11 @@
 /** What the code that a sample found running was marked with. */
 export interface Mark {
   readonly service: string;
+  /**
+   * Who set it. What a frame holds points into this profiler's memory, and whoever reads the frame follows that: so it
+   * must live as long as a frame is marked by it. (`dispose` would free it at once.)
+   */
+  readonly profiler: TimeProfiler;
 }
 
 /** One sample. */
@@ -35,7 +40,6 @@ export interface TimeProfiler {
   start(): void;
   /** The samples since `start`, or since it was last called; `true` goes on sampling. */
   stop(goOn: boolean): RawProfile;
-  dispose(): void;
   /** Above 0 when V8 may sample no more until it is started anew. */
   v8ProfilerStuckEventLoopDetected(): number;
   /**

@@ -10,9 +10,9 @@ import {
   StringTable,
   ValueType,
 } from 'pprof-format';
+import { Pace } from '../pace.ts';
 import type { Frame } from '../reports.ts';
 import { type CallNode, indexIn, isIdle } from './call-tree.ts';
-import { Pacer } from './pacer.ts';
 import type { Profile } from './profile.ts';
 
 const zip = promisify(gzip);
@@ -23,10 +23,11 @@ const zip = promisify(gzip);
  */
 export async function pprof(profile: Profile): Promise<Buffer> {
   const { root, services, samples } = profile.tree;
-  const pacer = new Pacer();
+  const pace = new Pace();
   const stringTable = new StringTable();
   // Not the period that was asked for: on a busy machine there are fewer samples.
-  const periodNanos = Math.round((profile.durationMs * 1e6) / Math.max(1, samples.length));
+  const { length } = samples;
+  const periodNanos = Math.round(length > 0 ? (profile.durationMs * 1e6) / length : 1e9 / profile.hertz);
   const frames = new Map<Frame, number>();
   const sample: Sample[] = [];
   const left: { readonly node: CallNode; readonly stack: readonly number[] }[] = [{ node: root, stack: [] }];
@@ -49,7 +50,7 @@ export async function pprof(profile: Profile): Promise<Buffer> {
       if (isIdle(child)) continue;
       left.push({ node: child, stack: [indexIn(frames, child.frame) + 1, ...stack] });
     }
-    await pacer.pause();
+    if (pace.isDue) await pace.giveWay();
   }
   const wall = new ValueType({ type: stringTable.dedup('wall'), unit: stringTable.dedup('nanoseconds') });
   const encoded = new PprofProfile({

@@ -1,5 +1,4 @@
-import type { FlameNode, ProfileReport } from '../reports.ts';
-import { SourceMaps } from '../source-maps.ts';
+import type { ProfileReport } from '../reports.ts';
 import { type CallTree, callTree, isIdle, sum } from './call-tree.ts';
 import { cpuProfile } from './cpu-profile.ts';
 import { flameOf } from './flame.ts';
@@ -16,8 +15,6 @@ export const extensions: Readonly<Record<ProfileFormat, string>> = {
   pprof: '.pb.gz',
 };
 
-const maps = new SourceMaps();
-
 /** What was sampled in some seconds, ready to be looked at. */
 export class Profile {
   /** Its end: milliseconds since the epoch. */
@@ -25,21 +22,21 @@ export class Profile {
   /** How long it was sampled. */
   readonly durationMs: number;
   readonly hertz: number;
-  /** How long taking the samples has held up the loop at once, in ms. */
+  /** How long beginning to sample and taking the samples have held up the loop, all pauses together, in ms. */
   readonly pauseMs: number;
   readonly tree: CallTree;
 
-  private constructor(captures: readonly Capture[], tree: CallTree, at: number) {
+  private constructor(captures: readonly Capture[], tree: CallTree, at: number, hertz: number) {
     this.at = at;
     this.durationMs = sum(captures.map((capture) => capture.durationMs));
-    this.hertz = captures[0]?.hertz ?? 0;
-    this.pauseMs = Math.max(0, ...captures.map((capture) => capture.pauseMs));
+    this.hertz = hertz;
+    this.pauseMs = sum(captures.map((capture) => capture.pauseMs));
     this.tree = tree;
   }
 
-  /** From what was sampled in one or several goes, of the same rate. */
-  static async from(captures: readonly Capture[], at: number): Promise<Profile> {
-    return new Profile(captures, await callTree(captures, maps), at);
+  /** From what was sampled at that rate in one or several goes. */
+  static async from(captures: readonly Capture[], at: number, hertz: number): Promise<Profile> {
+    return new Profile(captures, await callTree(captures), at, hertz);
   }
 
   /** `top`: how many functions each table has. */
@@ -57,14 +54,9 @@ export class Profile {
       bySelf: rows.toSorted((a, b) => b.selfHits - a.selfHits || b.totalHits - a.totalHits).slice(0, top),
       byTotal: rows.toSorted((a, b) => b.totalHits - a.totalHits || b.selfHits - a.selfHits).slice(0, top),
       byService,
-      flame: this.#flame(),
+      flame: await flameOf(this.tree),
       files: [],
     };
-  }
-
-  #flame(): FlameNode {
-    const { root } = this.tree;
-    return flameOf({ ...root, children: root.children.filter((node) => !isIdle(node)) });
   }
 
   async encode(format: ProfileFormat): Promise<Buffer> {

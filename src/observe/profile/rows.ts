@@ -1,6 +1,6 @@
+import { Pace } from '../pace.ts';
 import type { Frame, ProfileRow } from '../reports.ts';
 import { type CallNode, sum } from './call-tree.ts';
-import { Pacer } from './pacer.ts';
 
 /** A function's hits, by the index of the service. */
 interface Tally {
@@ -15,7 +15,7 @@ export async function rowsOf(
   tops: readonly CallNode[],
   services: readonly string[],
 ): Promise<{ readonly rows: readonly ProfileRow[]; readonly byService: Readonly<Record<string, number>> }> {
-  const pacer = new Pacer();
+  const pace = new Pace();
   const tallies = new Map<Frame, Tally>();
   const zeroes = () => services.map(() => 0);
   const tallyOf = (frame: Frame): Tally => {
@@ -36,7 +36,7 @@ export async function rowsOf(
     tally.depth--;
     // Of a recursion only the outermost call counts: each sample once.
     if (tally.depth === 0) add(tally.total, hits);
-    await pacer.pause();
+    if (pace.isDue) await pace.giveWay();
     return hits;
   };
   const all = zeroes();

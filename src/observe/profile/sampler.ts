@@ -5,10 +5,9 @@ import type { Mark, MarkHolder, RawNode, TimeProfiler, TimeProfilerClass } from 
 
 /** What was sampled in one go. */
 export interface Capture {
-  readonly hertz: number;
   readonly durationMs: number;
   readonly root: RawNode;
-  /** How long taking it from V8 has held up the loop. */
+  /** How long beginning to sample, if it is the first, and taking it from V8 have held up the loop. */
   readonly pauseMs: number;
 }
 
@@ -24,6 +23,9 @@ export interface SamplerOptions {
 /** How many samples a capture should have for their absence to mean something. */
 const ENOUGH_SAMPLES = 20;
 
+/** One for all samplers: a new mark takes the place of what an earlier one has left in a frame. */
+const marked = new AsyncLocalStorage<MarkHolder>();
+
 /** V8 wakes up late by a fraction of the interval: without room to spare samples would be lost. */
 const SPARE_ROOM = 1.5;
 
@@ -35,20 +37,20 @@ const SPARE_ROOM = 1.5;
  * hook when a callback of theirs comes up: that costs about 0.1 µs per callback, so it is on for a while only.
  *
  * A process can have one at a time. Starting it holds up the loop while V8 looks for functions in the whole heap:
- * some 20 ms, and about 1 ms for each MB of small objects.
+ * 60 to 80 ms in a small daemon, and about 1 ms for each MB of small objects.
  */
 export class Sampler {
   readonly #hertz: number;
   readonly #discoveryMs: number;
   readonly #native: TimeProfiler;
   readonly #unfollow: () => void;
-  /** One of its own: a holder that another sampler has left behind must not be read by this one. */
-  readonly #key = new AsyncLocalStorage<MarkHolder>();
   readonly #marks = new Map<string, Mark>();
   readonly #hook = createHook({ before: () => this.#discover(), trackPromises: false });
   #discoverUntil = 0;
+  /** Since the last capture. */
+  #pauseMs = 0;
   /** A sampling signal during the end of the process would crash it. */
-  readonly #onExit = () => this.#end();
+  readonly #onExit = () => this.#native.stop(false);
 
   constructor(Native: TimeProfilerClass, { hertz, windowMs, discoveryMs }: SamplerOptions) {
     this.#hertz = hertz;
@@ -58,16 +60,16 @@ export class Sampler {
       durationMillis: Math.ceil(windowMs * SPARE_ROOM),
       withContexts: true,
       useCPED: true,
-      CPEDKey: this.#key,
+      CPEDKey: marked,
       workaroundV8Bug: true,
       collectCpuTime: false,
       collectAsyncId: false,
       lineNumbers: false,
       isMainThread,
     });
-    this.#native.start();
+    this.#pausing(() => this.#native.start());
     process.once('exit', this.#onExit);
-    this.#unfollow = followFrames((run) => this.#mark(run));
+    this.#unfollow = followFrames((run) => this.#setMark(this.#markOf(run)));
     this.#startDiscovery();
   }
 
@@ -77,8 +79,10 @@ export class Sampler {
     // A defect of V8 that the library can only detect. Starting anew walks the heap, so not on mere suspicion.
     const long = capture.durationMs > (1_000 / this.#hertz) * ENOUGH_SAMPLES;
     if (long && this.#native.v8ProfilerStuckEventLoopDetected() > 0) {
-      this.#native.stop(false);
-      this.#native.start();
+      this.#pausing(() => {
+        this.#native.stop(false);
+        this.#native.start();
+      });
     }
     this.#startDiscovery();
     return capture;
@@ -89,43 +93,39 @@ export class Sampler {
     process.off('exit', this.#onExit);
     this.#hook.disable();
     this.#unfollow();
-    // Each profile would leave its mark in them otherwise, and every frame made from them would copy it.
-    visitFrames(() => {
-      this.#native.context = undefined;
-    });
-    const capture = this.#take(false);
-    this.#native.dispose();
-    return capture;
+    // Every frame made from them would copy it. Those that were found by the hook keep theirs.
+    visitFrames(() => this.#setMark(undefined));
+    return this.#take(false);
   }
 
   #take(goOn: boolean): Capture {
+    const { topDownRoot, startTime, endTime } = this.#pausing(() => this.#native.stop(goOn));
+    const pauseMs = this.#pauseMs;
+    this.#pauseMs = 0;
+    return { durationMs: (endTime - startTime) / 1000, root: topDownRoot, pauseMs };
+  }
+
+  #pausing<Result>(work: () => Result): Result {
     const begun = performance.now();
-    const { topDownRoot, startTime, endTime } = this.#native.stop(goOn);
-    return {
-      hertz: this.#hertz,
-      durationMs: (endTime - startTime) / 1000,
-      root: topDownRoot,
-      pauseMs: performance.now() - begun,
-    };
+    const result = work();
+    this.#pauseMs += performance.now() - begun;
+    return result;
   }
 
-  #end(): void {
-    this.#native.stop(false);
-    this.#native.dispose();
+  #setMark(mark: Mark | undefined): void {
+    this.#native.context = mark;
   }
 
-  #mark(run: Run | undefined): void {
-    const service = nameOf(run);
-    if (service === undefined) {
-      this.#native.context = undefined;
-      return;
-    }
+  /** `undefined` for the entrypoint's own code. */
+  #markOf(run: Run | undefined): Mark | undefined {
+    if (run === undefined || run.service === run.host.root) return undefined;
+    const service = run.service.name;
     let mark = this.#marks.get(service);
     if (mark === undefined) {
-      mark = { service };
+      mark = { service, profiler: this.#native };
       this.#marks.set(service, mark);
     }
-    this.#native.context = mark;
+    return mark;
   }
 
   #startDiscovery(): void {
@@ -134,12 +134,8 @@ export class Sampler {
   }
 
   #discover(): void {
-    const run = runOf();
-    if (this.#key.getStore()?.[0].service !== nameOf(run)) this.#mark(run);
+    const mark = this.#markOf(runOf());
+    if (marked.getStore()?.[0] !== mark) this.#setMark(mark);
     if (performance.now() > this.#discoverUntil) this.#hook.disable();
   }
 }
-
-/** `undefined` for the entrypoint's own code. */
-const nameOf = (run: Run | undefined): string | undefined =>
-  run === undefined || run.service === run.host.root ? undefined : run.service.name;

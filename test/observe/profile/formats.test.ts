@@ -16,7 +16,12 @@ const stack: fc.Arbitrary<Stack & { readonly hits: number }> = fc.record({
   hits: fc.integer({ min: 1, max: 20 }),
   service: fc.constantFrom('api', 'jobs', undefined),
 });
-const stacks = fc.array(stack, { minLength: 1, maxLength: 20 });
+const stacks = fc.array(stack, { maxLength: 20 });
+
+const HERTZ = 100;
+/** Nothing at all when the profiler paused all the time. */
+const profileOf = (all: readonly Stack[]) =>
+  Profile.from(all.length === 0 ? [] : [captureOf(all, HERTZ)], AT, HERTZ);
 
 interface CpuProfileNode {
   readonly id: number;
@@ -40,7 +45,7 @@ describe('a .cpuprofile', () => {
   it('is a tree whose samples and times add up', async () => {
     await fc.assert(
       fc.asyncProperty(stacks, async (all) => {
-        const profile = await Profile.from([captureOf(all)], AT);
+        const profile = await profileOf(all);
         const written: CpuProfile = JSON.parse((await profile.encode('cpuprofile')).toString());
         const { nodes, samples, timeDeltas, startTime, endTime } = written;
         const ids = nodes.map((node) => node.id);
@@ -59,8 +64,19 @@ describe('a .cpuprofile', () => {
     );
   });
 
+  it('has its samples in the order of time, however many', async () => {
+    const names = ['a', 'b', 'c'];
+    const many = Array.from({ length: 3_000 }, (_, i) => ({ functions: ['main', names[i % 3] as string] }));
+    const { samples, timeDeltas }: CpuProfile = JSON.parse(
+      (await (await profileOf(many)).encode('cpuprofile')).toString(),
+    );
+    expect(new Set(timeDeltas)).toEqual(new Set([1e6 / HERTZ]));
+    expect(samples).toEqual(many.map((_, i) => samples[i % 3]));
+    expect(new Set(samples).size).toBe(3);
+  });
+
   it('counts lines from 0, and names files by their URL', async () => {
-    const profile = await Profile.from([captureOf([{ functions: ['main', 'pärse'] }])], AT);
+    const profile = await profileOf([{ functions: ['main', 'pärse'] }]);
     const { nodes } = JSON.parse((await profile.encode('cpuprofile')).toString()) as CpuProfile;
     expect(nodes.map((node) => node.callFrame)).toMatchObject([
       { functionName: '(root)', url: '', lineNumber: -1 },
@@ -74,7 +90,7 @@ describe('a pprof file', () => {
   it('has every busy sample once, with its stack and its service', async () => {
     await fc.assert(
       fc.asyncProperty(stacks, async (all) => {
-        const profile = await Profile.from([captureOf(all)], AT);
+        const profile = await profileOf(all);
         const decoded = PprofProfile.decode(gunzipSync(await profile.encode('pprof')));
         const strings = decoded.stringTable.strings;
         const busy = all.filter(({ functions }) => functions[0] !== '(idle)');

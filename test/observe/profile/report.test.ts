@@ -4,13 +4,12 @@ import { callTree } from '../../../src/observe/profile/call-tree.ts';
 import { flameOf } from '../../../src/observe/profile/flame.ts';
 import { Profile, profileTable } from '../../../src/observe/profile/index.ts';
 import type { FlameNode, ProfileRow } from '../../../src/observe/reports.ts';
-import { SourceMaps } from '../../../src/observe/source-maps.ts';
 import { captureOf, type Stack } from '../../support/raw-profile.ts';
 
 const AT = 1_700_000_060_000;
 
 const reportOf = async (stacks: readonly Stack[], top?: number) =>
-  await (await Profile.from([captureOf(stacks)], AT)).report(top === undefined ? {} : { top });
+  await (await Profile.from([captureOf(stacks)], AT, 100)).report(top === undefined ? {} : { top });
 
 const figures = (rows: readonly ProfileRow[]) =>
   rows.map(({ frame, selfHits, totalHits }) => [frame.name, selfHits, totalHits]);
@@ -58,7 +57,7 @@ describe('the report of a profile', () => {
   it('merges what was sampled in several goes', async () => {
     const one = captureOf([{ functions: ['main', 'parse'], hits: 2, service: 'api' }]);
     const other = captureOf([{ functions: ['main', 'parse'], hits: 3, service: 'jobs' }]);
-    const report = await (await Profile.from([one, other], AT)).report();
+    const report = await (await Profile.from([one, other], AT, 100)).report();
     expect(figures(report.byTotal)).toEqual([
       ['parse', 5, 5],
       ['main', 0, 5],
@@ -74,9 +73,9 @@ describe('the report of a profile', () => {
   });
 
   it('can be made of nothing', async () => {
-    const report = await (await Profile.from([], AT)).report();
+    const report = await (await Profile.from([], AT, 100)).report();
     expect(report).toMatchObject({ samples: 0, idleSamples: 0, bySelf: [], byService: {}, durationMs: 0 });
-    expect(profileTable(report)).toBe('0.0 s at 0 Hz: busy 0.0 % of the time');
+    expect(profileTable(report)).toBe('0.0 s at 100 Hz: busy 0.0 % of the time');
   });
 });
 
@@ -112,8 +111,7 @@ describe('the flame tree', () => {
         fc.array(stack, { minLength: 1 }),
         fc.integer({ min: 1, max: 40 }),
         async (stacks, max) => {
-          const { root } = await callTree([captureOf(stacks)], new SourceMaps());
-          const flame = flameOf(root, max);
+          const flame = await flameOf(await callTree([captureOf(stacks)]), max);
           const hits = stacks.reduce((all, { hits }) => all + hits, 0);
           const check = (node: FlameNode) => {
             expect(node.hits).toBeGreaterThanOrEqual(
@@ -135,8 +133,7 @@ describe('the flame tree', () => {
       functions: ['main', `f${i}`],
       hits: i === 7 ? 9 : 1,
     }));
-    const { root } = await callTree([captureOf(stacks)], new SourceMaps());
-    const [main] = flameOf(root, 5).children;
+    const [main] = (await flameOf(await callTree([captureOf(stacks)]), 5)).children;
     expect(main?.children.map(({ frame, hits }) => [frame.name, hits])).toEqual([
       ['(too small to show)', 49],
       ['f7', 9],

@@ -2,29 +2,48 @@ import { writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { entrypoint, type Scope, Service } from 'bosun';
-import { settle } from 'bosun/testing';
+import { FakeClock, settle } from 'bosun/testing';
 import { transform } from 'esbuild';
 import { describe, expect, it } from 'vitest';
-import { ContinuousProfiler, Profile, takeProfile } from '../../../src/observe/profile/index.ts';
+import {
+  ContinuousProfiler,
+  Profile,
+  type TakeProfileOptions,
+  takeProfile,
+} from '../../../src/observe/profile/index.ts';
 import { temporaryFolder } from '../../support/postgres.ts';
+
+const cpuMs = () => {
+  const { user, system } = process.threadCpuUsage();
+  return (user + system) / 1_000;
+};
 
 let turns = 0;
 
+/** Takes that much of the CPU, however long it has to wait for it. */
 function spinTheWheels(ms: number): void {
-  const end = performance.now() + ms;
-  while (performance.now() < end) for (let i = 0; i < 10_000; i++) turns = (turns + i) % 1_000_003;
+  const end = cpuMs() + ms;
+  while (cpuMs() < end) for (let i = 0; i < 10_000; i++) turns = (turns + i) % 1_000_003;
 }
 
-/** Burns the CPU, in turns of the event loop, until `work` has settled. */
-async function busyUntil(work: Promise<unknown>): Promise<void> {
-  let over = false;
-  void work.finally(() => {
-    over = true;
-  });
-  while (!over) {
-    spinTheWheels(5);
+/** Lets the event loop turn until the thread has taken that much of the CPU; `work` is done in each turn. */
+async function turnFor(ms: number, work = () => {}): Promise<void> {
+  const end = cpuMs() + ms;
+  while (cpuMs() < end) {
+    work();
     await new Promise((resolve) => setImmediate(resolve));
   }
+}
+
+/** Begins to sample; gives the way to end that, and to have the profile. */
+async function beginProfile(options: TakeProfileOptions = {}): Promise<() => Promise<Profile>> {
+  const clock = new FakeClock();
+  const taking = takeProfile({ ...options, clock });
+  while (clock.pending === 0) await settle();
+  return async () => {
+    await clock.advance((options.seconds ?? 10) * 1_000);
+    return await taking;
+  };
 }
 
 const reasonOf = (work: Promise<unknown>) =>
@@ -46,29 +65,28 @@ class Burner extends Service {
 
 describe('taking a profile', () => {
   it('names the busy loop in its top row', async () => {
-    const taking = takeProfile({ seconds: 0.3, hertz: 1_000 });
-    await busyUntil(taking);
-    const { bySelf, samples, durationMs } = await (await taking).report();
+    const end = await beginProfile({ hertz: 1_000 });
+    await turnFor(200, () => spinTheWheels(5));
+    const { bySelf, samples, durationMs } = await (await end()).report();
     expect(bySelf[0]).toMatchObject({ frame: { name: 'spinTheWheels', file: import.meta.filename } });
     expect(bySelf[0]?.selfShare).toBeGreaterThan(0.5);
     expect(samples).toBeGreaterThan(0);
-    expect(durationMs).toBeGreaterThanOrEqual(300);
+    expect(durationMs).toBeGreaterThan(200);
   });
 
   it("finds the author's place of a function in built code", async () => {
     await using folder = await temporaryFolder();
-    const author = `${'\n'.repeat(40)}  export function burnInBuiltCode(end: number): void {
-      while (performance.now() < end) for (let i = 0; i < 10_000; i++) Math.hypot(i, end);
+    const author = `${'\n'.repeat(40)}  export function burnInBuiltCode(turns: number): void {
+      for (let i = 0; i < turns; i++) Math.hypot(i, turns);
     }`;
     const options = { loader: 'ts', format: 'cjs', sourcemap: 'inline', sourcefile: 'author.ts' } as const;
     const path = join(folder.path, 'built.cjs');
     await writeFile(path, (await transform(author, options)).code);
     // Vitest would transform once more what is imported.
     const { burnInBuiltCode } = createRequire(import.meta.url)(path);
-    const taking = takeProfile({ seconds: 0.1 });
-    await settle();
-    burnInBuiltCode(performance.now() + 100);
-    const { byTotal } = await (await taking).report();
+    const end = await beginProfile();
+    burnInBuiltCode(10_000_000);
+    const { byTotal } = await (await end()).report();
     const row = byTotal.find(({ frame }) => frame.name === 'burnInBuiltCode');
     expect(row?.frame).toMatchObject({ file: join(folder.path, 'author.ts'), line: 41 });
   });
@@ -78,24 +96,33 @@ describe('taking a profile', () => {
       log: { level: 'silent' },
       ownsProcess: false,
     });
-    const { byService } = await (await takeProfile({ seconds: 0.3 })).report();
-    const all = Object.values(byService).reduce((sum, hits) => sum + hits, 0);
-    expect((byService.hot ?? 0) / all).toBeGreaterThan(0.7);
+    const end = await beginProfile();
+    await turnFor(200);
+    const { byService, bySelf } = await (await end()).report({ top: 1_000 });
+    // The stacks tell that, too.
+    const burned = bySelf
+      .filter(({ frame }) => frame.file === import.meta.filename)
+      .reduce((sum, { selfHits }) => sum + selfHits, 0);
+    expect(burned).toBeGreaterThan(0);
+    expect(byService.hot).toBeGreaterThan(burned * 0.8);
   });
 
   it("tells whose code ran when a service has another one's task started", async () => {
+    const profiled = Promise.withResolvers<void>();
+    const burned = Promise.withResolvers<void>();
     class Caller extends Service.extend({}) {
       other: Scope | undefined;
 
-      start({ spawn, clock }: Scope) {
-        spawn('call', async (signal) => {
+      start({ spawn }: Scope) {
+        spawn('call', async () => {
           // By then it is being profiled, and what it starts would inherit its mark.
-          await clock.sleep(100, { signal });
+          await profiled.promise;
           this.other?.spawn('burn', async () => {
             for (let i = 0; i < 20; i++) {
               spinTheWheels(10);
               await null;
             }
+            burned.resolve();
           });
         });
       }
@@ -110,7 +137,10 @@ describe('taking a profile', () => {
       log: { level: 'silent' },
       ownsProcess: false,
     });
-    const { bySelf } = await (await takeProfile({ seconds: 0.4 })).report();
+    const end = await beginProfile();
+    profiled.resolve();
+    await burned.promise;
+    const { bySelf } = await (await end()).report();
     expect(bySelf[0]).toMatchObject({ frame: { file: import.meta.filename }, service: 'callee' });
   });
 
@@ -159,13 +189,13 @@ describe('profiling all the time', () => {
     const profiler = await ContinuousProfiler.start({ hertz: 200, windowMs: 10_000 });
     try {
       spinTheWheels(50);
-      const taking = takeProfile({ seconds: 0.2, hertz: 1_000 });
-      await busyUntil(taking);
-      expect((await taking).hertz).toBe(1_000);
+      const end = await beginProfile({ hertz: 1_000 });
+      spinTheWheels(50);
+      expect((await end()).hertz).toBe(1_000);
       spinTheWheels(50);
       const captures = profiler.collect();
-      expect(captures.map(({ hertz }) => hertz)).toEqual([200, 200]);
-      const profile = await Profile.from(captures, Date.now());
+      expect(captures).toHaveLength(2);
+      const profile = await Profile.from(captures, Date.now(), profiler.hertz);
       // V8 may have inlined it into its caller by now, so not by its name.
       expect((await profile.report()).bySelf[0]?.frame.file).toBe(import.meta.filename);
       spinTheWheels(50);
@@ -178,19 +208,20 @@ describe('profiling all the time', () => {
   it('lends its samples to a profile on demand of its own rate, and loses none', async () => {
     const profiler = await ContinuousProfiler.start({ hertz: 200, windowMs: 10_000 });
     try {
-      const begun = performance.now();
-      spinTheWheels(100);
-      const taking = takeProfile({ seconds: 0.3 });
+      const end = await beginProfile();
+      spinTheWheels(50);
       const early = profiler.collect();
-      await busyUntil(taking);
-      const { hertz, durationMs, tree } = await taking;
+      spinTheWheels(50);
+      const { hertz, durationMs, tree } = await end();
       expect(hertz).toBe(200);
-      expect(durationMs).toBeGreaterThanOrEqual(300);
-      const window = [...early, ...profiler.collect()];
-      const elapsed = performance.now() - begun;
-      expect(window.reduce((all, capture) => all + capture.durationMs, 0)).toBeGreaterThan(elapsed * 0.8);
-      const own = await Profile.from(window, Date.now());
-      expect(own.tree.samples.length).toBeGreaterThan(tree.samples.length);
+      const [before, ...rest] = [...early, ...profiler.collect()];
+      const after = rest.pop();
+      expect(before).toBeDefined();
+      expect(after).toBeDefined();
+      expect(rest).toHaveLength(2);
+      expect(durationMs).toBe(rest.reduce((all, capture) => all + capture.durationMs, 0));
+      const own = await Profile.from(rest, Date.now(), profiler.hertz);
+      expect(tree.samples.map(({ at }) => at)).toEqual(own.tree.samples.map(({ at }) => at));
     } finally {
       profiler.stop();
     }
@@ -213,10 +244,9 @@ describe('profiling all the time', () => {
   it('may stop while a profile on demand is being taken', async () => {
     for (const hertz of [200, 1_000]) {
       const profiler = await ContinuousProfiler.start({ hertz: 200, windowMs: 10_000 });
-      const taking = takeProfile({ seconds: 0.05, hertz });
-      await settle();
+      const end = await beginProfile({ hertz });
       profiler.stop();
-      expect((await taking).durationMs).toBeGreaterThan(0);
+      expect((await end()).durationMs).toBeGreaterThan(0);
       expect((await takeProfile({ seconds: 0.01 })).hertz).toBe(1_000);
     }
   });
