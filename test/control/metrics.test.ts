@@ -156,10 +156,21 @@ describe('what cannot be shown is dropped and counted, and nothing else:', () =>
     'a name with a blank': gauge('a b', 'Bad.', 1),
     'a name that begins with a digit': gauge('1a', 'Bad.', 1),
     'an empty name': gauge('', 'Bad.', 1),
+    'a name that every object has: constructor': gauge('constructor', 'Bad.', 1),
+    'a name that every object has: toString': counter('toString', 'Bad.', 1),
+    'a name that every object has: valueOf': gauge('valueOf', 'Bad.', 1),
+    'a name that every object has: __proto__': gauge('__proto__', 'Bad.', 1),
     'no name': { help: 'Bad.', type: 'gauge', samples: [{ value: 1 }] },
     'no help': { name: 'bad', type: 'gauge', samples: [{ value: 1 }] },
     'an unknown type': { name: 'bad', help: 'Bad.', type: 'summary', samples: [] },
     'a value that is a string': gauge('bad', 'Bad.', [{ value: '1' as never }]),
+    'no samples': { name: 'bad', help: 'Bad.', type: 'gauge' },
+    'samples that are no array': {
+      name: 'bad',
+      help: 'Bad.',
+      type: 'gauge',
+      samples: new Set([{ value: 1 }]),
+    },
     'no value': gauge('bad', 'Bad.', [{} as never]),
     'a bigint': gauge('bad', 'Bad.', [{ value: 1n as never }]),
     'a label name with a dash': gauge('bad', 'Bad.', [{ labels: { 'a-b': '' }, value: 1 }]),
@@ -221,7 +232,6 @@ describe('what cannot be shown is dropped and counted, and nothing else:', () =>
     ['is asynchronous', async () => [good]],
     ['gives nothing', () => undefined],
     ['gives a hole', () => [undefined]],
-    ['gives a metric without samples', () => [{ name: 'bad', help: 'Bad.', type: 'gauge' }]],
     ['gives a sample that is none', () => [gauge('bad', 'Bad.', [null as never])]],
   ])('a metrics() that %s', async (_what, give) => {
     const scrape = await scraping([measured('a', give), measured('b', () => [good])]);
@@ -249,6 +259,18 @@ describe('what cannot be shown is dropped and counted, and nothing else:', () =>
     }
     expect(scrape.of('process_open_fds')).toHaveLength(1);
     expect(scrape.value('process_open_fds', { service: 'e' })).toBeUndefined();
+  });
+
+  test.each([
+    'bosun_build_info',
+    'bosun_metrics_errors_total',
+    'bosun_scrape_stale_seconds',
+    'process_cpu_seconds_total',
+  ])("%s, which is not a service's to give", async (name) => {
+    const scrape = await scraping([measured('a', () => [counter(name, 'Mine.', 7), good])]);
+    expect(scrape.of(name).filter(({ value }) => value === 7)).toEqual([]);
+    expect(scrape.value('bosun_metrics_errors_total', { service: 'a', reason: 'conflict' })).toBe(1);
+    expect(scrape.value('app_good')).toBe(1);
   });
 
   test('a help that differs is counted; the samples stay, under the first help', async () => {
@@ -296,6 +318,68 @@ describe('what cannot be shown is dropped and counted, and nothing else:', () =>
     const shown = scrape.series.filter(({ name }) => name.startsWith('app_')).length;
     expect(shown).toBeGreaterThan(900);
     expect(scrape.value('bosun_metrics_errors_total', { service: 'a', reason: 'limit' })).toBe(1_100 - shown);
+  });
+
+  test('more label names, sets of them, or bounds than there may be', async () => {
+    const labels = (count: number) =>
+      Object.fromEntries(Array.from({ length: count }, (_, i) => [`l${i}`, 'x']));
+    const wide = (count: number) => {
+      const bounds = Array.from({ length: count }, (_, i) => i);
+      return new Histogram(bounds).sample();
+    };
+    const scrape = await scraping([
+      measured('a', () => [
+        gauge('wide', 'Wide.', [
+          { labels: labels(33), value: 1 },
+          { labels: labels(32), value: 2 },
+        ]),
+        gauge(
+          'mixed',
+          'Mixed.',
+          Array.from({ length: 20 }, (_, i) => ({ labels: labels(i), value: i })),
+        ),
+        histogram('fine', 'Fine.', [wide(101), wide(100)]),
+      ]),
+    ]);
+    expect(scrape.of('wide').map(({ value }) => value)).toEqual([2]);
+    expect(scrape.of('mixed').map(({ value }) => value)).toEqual(Array.from({ length: 16 }, (_, i) => i));
+    expect(scrape.of('fine_count')).toHaveLength(1);
+    expect(scrape.of('fine_bucket')).toHaveLength(101);
+    expect(scrape.value('bosun_metrics_errors_total', { service: 'a', reason: 'limit' })).toBe(1 + 4 + 1);
+  });
+
+  test('more than 50 000 lines of all services together', async () => {
+    const FAMILIES = 60;
+    const samples = Array.from({ length: 1_000 }, (_, i) => ({ labels: { i: String(i) }, value: i }));
+    const greedy = () => Array.from({ length: FAMILIES }, (_, i) => gauge(`greedy_${i}`, 'Greedy.', samples));
+    const durations = new Histogram();
+    const scrape = await scraping([
+      measured('a', () => [histogram('took_seconds', 'Took.', [durations.sample()]), ...greedy()]),
+      measured('b', () => [good]),
+    ]);
+    const given = scrape.series.filter(({ labels }) => labels.service === 'a' && labels.i !== undefined);
+    // Up to the last sample for which there was room, whatever the daemon tells of itself.
+    expect(given.length).toBeGreaterThan(49_000);
+    expect(given.length).toBeLessThanOrEqual(50_000 - 14);
+    expect(scrape.value('bosun_metrics_errors_total', { service: 'a', reason: 'limit' })).toBe(
+      FAMILIES * 1_000 - given.length,
+    );
+    expect(scrape.of('app_good')).toEqual([]);
+    expect(scrape.value('bosun_metrics_errors_total', { service: 'b', reason: 'limit' })).toBe(1);
+    expect(scrape.value('bosun_service_state', { service: 'b', state: 'running' })).toBe(1);
+  });
+
+  test('what a service has lost is forgotten when it is removed', async () => {
+    const observer = new Observer();
+    const odd = () => measured('odd', () => [gauge('a b', 'Bad.', 1)]);
+    await using daemon = await entrypoint([odd(), observer], quiet);
+    const errors = async () => (await observer.scrape()).value('bosun_metrics_errors_total');
+    await errors();
+    expect(await errors()).toBe(2);
+    await daemon.remove('odd');
+    expect(await errors()).toBeUndefined();
+    await daemon.add(odd());
+    expect(await errors()).toBe(1);
   });
 
   test('each is counted whenever it happens, and logged the first time', async () => {
@@ -409,6 +493,84 @@ describe('the daemon tells', () => {
     expect(await failures()).toBeUndefined();
     await bench.daemon.add(new Probe('weak'));
     expect(await failures()).toBe(0);
+    await bench.stop();
+  });
+
+  test('failures and durations, also of what was before it was asked', async () => {
+    const observer = new Observer();
+    let starts = 0;
+    const weak = new Probe(
+      'weak',
+      { critical: false },
+      { start: ({ clock }) => clock.sleep(++starts * 1_000) },
+    );
+    const bench = new Bench([weak]);
+    const started = bench.daemon.start();
+    await bench.clock.advance(1_000);
+    await started;
+    weak.fail();
+    await bench.clock.advance(3_000);
+    await bench.daemon.add(observer);
+    const scrape = await observer.scrape();
+    const of = { service: 'weak' };
+    expect(scrape.value('bosun_service_failures_total', of)).toBe(1);
+    expect(scrape.value('bosun_service_last_start_duration_seconds', of)).toBe(2);
+    expect(scrape.value('bosun_service_last_stop_duration_seconds', of)).toBe(0);
+    await bench.stop();
+  });
+
+  test('no past of what has gone: neither of an addition that failed, nor of what a removed supervisor held', async () => {
+    const observer = new Observer();
+    const bench = new Bench([observer]);
+    await bench.daemon.start();
+    let fails = true;
+    const broken = () =>
+      new Probe(
+        'deep',
+        { critical: false },
+        {
+          start: () => {
+            if (fails) throw new Error('broken');
+          },
+        },
+      );
+    const failures = async () =>
+      (await observer.scrape()).value('bosun_service_failures_total', { service: 'deep' });
+    await expect(bench.daemon.add(broken())).rejects.toThrow('broken');
+    expect(await failures()).toBeUndefined();
+    fails = false;
+    const deep = broken();
+    await bench.daemon.add(new Supervisor({ name: 'inner', services: [deep] }));
+    expect(await failures()).toBe(0);
+    deep.fail();
+    await bench.clock.advance(1_000);
+    expect(await failures()).toBe(1);
+    await bench.daemon.remove('inner');
+    expect(await failures()).toBeUndefined();
+    await bench.daemon.add(broken());
+    expect(await failures()).toBe(0);
+    await bench.stop();
+  });
+
+  test('a roll-back that failed as a stop that did', async () => {
+    const observer = new Observer();
+    const weak = new Probe(
+      'weak',
+      { critical: false },
+      {
+        start: ({ defer }) => {
+          defer(() => Promise.reject(new Error('it broke, too')));
+          throw new Error('broken');
+        },
+      },
+    );
+    const bench = new Bench([observer, weak]);
+    await bench.daemon.start();
+    const scrape = await observer.scrape();
+    expect(scrape.value('bosun_service_failures_total', { service: 'weak' })).toBe(1);
+    expect(scrape.value('bosun_service_stop_failures_total', { service: 'weak' })).toBe(1);
+    expect(scrape.value('bosun_service_last_start_duration_seconds', { service: 'weak' })).toBeUndefined();
+    expect(scrape.value('bosun_service_last_stop_duration_seconds', { service: 'weak' })).toBeUndefined();
     await bench.stop();
   });
 
