@@ -21,6 +21,8 @@ export class Collector {
   /** What was dropped so far, by service and reason. */
   readonly #faults = new Map<string, { readonly service: string; readonly reason: Reason; count: number }>();
 
+  #failed = false;
+
   constructor(host: Host) {
     this.#host = host;
     this.#loop = new LoopMetrics(host.clock);
@@ -28,9 +30,23 @@ export class Collector {
 
   /**
    * All there is to tell. A service whose `metrics()` throws, or gives what cannot be shown, loses that; it is counted
-   * each time and logged the first time. Never throws.
+   * each time and logged the first time.
+   *
+   * @throws what fails in Bosun itself; the first time it is logged, too, as nobody else shows it.
    */
   collect(): Collected {
+    try {
+      return this.#collect();
+    } catch (thrown) {
+      const { loggerFor, root } = this.#host;
+      if (!this.#failed)
+        loggerFor(root.name).error({ err: toError(thrown) }, 'no metrics could be collected');
+      this.#failed = true;
+      throw thrown;
+    }
+  }
+
+  #collect(): Collected {
     const { clock, control, root, workers } = this.#host;
     const services = subtree(root).slice(1);
     this.#forgetAllBut(services);
