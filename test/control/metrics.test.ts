@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { PerformanceObserver } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
@@ -6,6 +7,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { counter, entrypoint, gauge, Histogram, histogram, type Metric, Service, Supervisor } from 'bosun';
 import { timeout } from 'bosun/policy';
+import { FakeClock } from 'bosun/testing';
 import { pino } from 'pino';
 import { describe, expect, test, vi } from 'vitest';
 import { compose } from '../../src/config/compose.ts';
@@ -577,21 +579,38 @@ describe('the daemon tells', () => {
   test('policies that have a name, by kind and outcome', async () => {
     const observer = new Observer();
     await using _daemon = await entrypoint([observer], quiet);
-    const policy = timeout(60_000, { name: 'metrics "test"' });
+    const name = `metrics "test" ${randomUUID()}`;
+    const clock = new FakeClock();
+    const policy = timeout(60_000, { name, clock });
     const gate = barrier();
-    await policy.run(() => {});
-    await policy.run(() => Promise.reject(new Error('broken'))).catch(() => {});
-    await policy.run(() => gate.promise, { signal: AbortSignal.abort() }).catch(() => {});
+    const took = async (ms: number, run: Promise<unknown>) => {
+      const ended = run.catch(() => {});
+      await clock.advance(ms);
+      await ended;
+    };
+    await took(
+      500,
+      policy.run(() => clock.sleep(500)),
+    );
+    await took(
+      250,
+      policy.run(() => clock.sleep(250).then(() => Promise.reject(new Error('broken')))),
+    );
+    await took(
+      0,
+      policy.run(() => gate.promise, { signal: AbortSignal.abort() }),
+    );
     const pending = policy.run(() => gate.promise);
     const scrape = await observer.scrape();
     gate.open();
     await pending;
-    const of = { kind: 'timeout', policy: 'metrics "test"' };
+    const of = { kind: 'timeout', policy: name };
     const calls = (outcome: string) => scrape.value('bosun_policy_calls_total', { ...of, outcome });
     expect([calls('done'), calls('error'), calls('cancelled')]).toEqual([1, 1, 1]);
     expect(scrape.value('bosun_policy_calls_in_flight', of)).toBe(1);
-    expect(scrape.value('bosun_policy_attempts_total', of)).toBeGreaterThanOrEqual(3);
-    expect(scrape.value('bosun_policy_call_seconds_total', of)).toBeGreaterThanOrEqual(0);
+    // What is aborted from the outset is not begun.
+    expect(scrape.value('bosun_policy_attempts_total', of)).toBe(3);
+    expect(scrape.value('bosun_policy_call_seconds_total', of)).toBe(0.75);
   });
 
   test('tasks of the workers', async () => {
@@ -673,7 +692,7 @@ describe('the daemon tells', () => {
 });
 
 test('nothing is watched any more when a collector is closed', async () => {
-  const disable = vi.spyOn(PerformanceObserver.prototype, 'disconnect');
+  using disable = vi.spyOn(PerformanceObserver.prototype, 'disconnect');
   const observer = new Observer();
   const daemon = await entrypoint([observer], quiet);
   expect(disable).not.toHaveBeenCalled();
