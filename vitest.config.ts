@@ -23,7 +23,9 @@ export default defineConfig({
   ssr: { resolve: { conditions: ['bosun-source', 'node'] } },
   test: {
     include: ['test/**/*.test.ts'],
-    testTimeout: 20_000,
+    // More than a poll may take, which then says what it has seen.
+    testTimeout: 30_000,
+    expect: { poll: { timeout: 20_000 } },
     hookTimeout: 60_000,
     maxWorkers: 2,
     // Worker threads and processes inherit it.

@@ -53,6 +53,13 @@ export const gauge = (name: string, help: string, of: number | readonly Sample[]
   samples: typeof of === 'number' ? [{ value: of }] : of,
 });
 
+/** Samples of what has ended, by how, in the label `outcome`. @internal */
+export const outcomes = (labels: Labels, done: number, errors: number, cancelled: number): Sample[] => [
+  { labels: { ...labels, outcome: 'done' }, value: done },
+  { labels: { ...labels, outcome: 'error' }, value: errors },
+  { labels: { ...labels, outcome: 'cancelled' }, value: cancelled },
+];
+
 /** A histogram, of samples that `Histogram` gives. */
 export const histogram = (name: string, help: string, of: readonly HistogramSample[]): Metric => ({
   name,

@@ -5,6 +5,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startDaemon } from './support/daemon.ts';
+import { owned } from './support/owned.ts';
 import { startPostgres } from './support/postgres.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -91,10 +92,12 @@ test('embedded.ts echoes, and ends by itself', async () => {
 });
 
 function snippet(name: string, env: Readonly<Record<string, string>> = {}) {
-  const child = spawn(process.execPath, ['--conditions=bosun-source', join(folder, name)], {
-    env: { ...process.env, ...env },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  const child = owned(
+    spawn(process.execPath, ['--conditions=bosun-source', join(folder, name)], {
+      env: { ...process.env, ...env },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    }),
+  );
   const exited = new Promise((resolve) => child.once('exit', (code, signal) => resolve(code ?? signal)));
   return Object.assign(child, { exited });
 }

@@ -1,12 +1,13 @@
 import { toError } from '../errors.ts';
 import { counter, type Metric } from '../metrics.ts';
+import type { Service } from '../service.ts';
 import type { Host } from '../supervisor/host.ts';
 import { subtree } from '../supervisor/tree.ts';
 import type { Collected } from './collected.ts';
 import { FamilyTable, type Fault } from './family-table.ts';
 import { LoopMetrics } from './loop-metrics.ts';
 import { policyMetrics } from './policy-metrics.ts';
-import { SupervisionMetrics } from './supervision-metrics.ts';
+import { supervisionMetrics } from './supervision-metrics.ts';
 import { workerMetrics } from './worker-metrics.ts';
 
 export type { Collected } from './collected.ts';
@@ -17,36 +18,51 @@ type Reason = Fault | 'threw';
 export class Collector {
   readonly #host: Host;
   readonly #loop: LoopMetrics;
-  readonly #supervision: SupervisionMetrics;
   /** What was dropped so far, by service and reason. */
   readonly #faults = new Map<string, { readonly service: string; readonly reason: Reason; count: number }>();
+
+  #failed = false;
 
   constructor(host: Host) {
     this.#host = host;
     this.#loop = new LoopMetrics(host.clock);
-    this.#supervision = SupervisionMetrics.of(host.control);
   }
 
   /**
    * All there is to tell. A service whose `metrics()` throws, or gives what cannot be shown, loses that; it is counted
-   * each time and logged the first time. Never throws.
+   * each time and logged the first time.
+   *
+   * @throws what fails in Bosun itself; the first time it is logged, too, as nobody else shows it.
    */
   collect(): Collected {
+    try {
+      return this.#collect();
+    } catch (thrown) {
+      const { loggerFor, root } = this.#host;
+      if (!this.#failed)
+        loggerFor(root.name).error({ err: toError(thrown) }, 'no metrics could be collected');
+      this.#failed = true;
+      throw thrown;
+    }
+  }
+
+  #collect(): Collected {
     const { clock, control, root, workers } = this.#host;
-    const table = new FamilyTable((service, fault, metric) => this.#dropped(service, fault, metric));
-    table.add(this.#loop.metrics());
-    table.add(this.#supervision.metrics());
-    table.add(workerMetrics(workers));
-    table.add(policyMetrics());
-    for (const info of control.services()) table.add(this.#supervision.metricsOf(info), info.name);
-    for (const service of subtree(root).slice(1)) {
+    const services = subtree(root).slice(1);
+    this.#forgetAllBut(services);
+    const table = new FamilyTable((service, fault, metric, count) =>
+      this.#dropped(service, fault, metric, count),
+    );
+    table.addUnlimited(supervisionMetrics(control));
+    table.add([...this.#loop.metrics(), ...workerMetrics(workers), ...policyMetrics()]);
+    for (const service of services) {
       try {
         table.add(service.metrics(), service.name);
       } catch (thrown) {
-        this.#dropped(service.name, 'threw', toError(thrown));
+        this.#dropped(service.name, 'threw', toError(thrown), 1);
       }
     }
-    table.add([this.#errors()]);
+    table.addUnlimited([this.#errors()]);
     return { at: clock.now(), families: table.families };
   }
 
@@ -54,14 +70,21 @@ export class Collector {
     this.#loop.close();
   }
 
-  #dropped(service: string, reason: Reason, what: string | Error): void {
+  /** What a service has lost ends with it; its name may be another's one day. */
+  #forgetAllBut(services: readonly Service[]): void {
+    if (this.#faults.size === 0) return;
+    const names = new Set(['', ...services.map(({ name }) => name)]);
+    for (const [key, { service }] of this.#faults) if (!names.has(service)) this.#faults.delete(key);
+  }
+
+  #dropped(service: string, reason: Reason, what: string | Error, count: number): void {
     const key = `${service} ${reason}`;
     const fault = this.#faults.get(key);
     if (fault !== undefined) {
-      fault.count += 1;
+      fault.count += count;
       return;
     }
-    this.#faults.set(key, { service, reason, count: 1 });
+    this.#faults.set(key, { service, reason, count });
     const log = this.#host.loggerFor(service);
     if (what instanceof Error) log.error({ err: what }, 'metrics() threw');
     else log.warn({ metric: what, reason }, `metrics were dropped: ${what} (${reason})`);

@@ -5,8 +5,21 @@ import type { Family } from './collected.ts';
 const MAX_SAMPLES = 1_000;
 /** How many families there may be before a service adds one. */
 const MAX_FAMILIES = 1_000;
+/** How many lines all of them together may come to; a histogram's sample is written as one for each bound, and three. */
+const MAX_LINES = 50_000;
+/** How many sets of label names and bounds the samples of one family may have. */
+const MAX_GROUPS = 16;
+const MAX_LABELS = 32;
+const MAX_BOUNDS = 100;
 /** How long a label's value may be. */
 const MAX_LABEL_LENGTH = 1_024;
+
+/** What Bosun adds after the services have told theirs; and all that begins with `process_`. */
+const reserved: ReadonlySet<string> = new Set([
+  'bosun_build_info',
+  'bosun_metrics_errors_total',
+  'bosun_scrape_stale_seconds',
+]);
 
 /**
  * Why something was dropped: its name, labels or values cannot be shown; it clashes with another family, or another
@@ -32,20 +45,29 @@ interface Entry {
   owned: number;
 }
 
+/** Told of what is dropped: how many samples, or metrics, of that name. */
+export type OnFault = (service: string, fault: Fault, metric: string, count: number) => void;
+
 /** Families as they are collected, from metrics that may be wrong: what is wrong is dropped and told. */
 export class FamilyTable {
   readonly #entries = new Map<string, Entry>();
   /** The names of the samples that the families write, by which two families may clash. */
   readonly #sampleNames = new Set<string>();
-  readonly #onFault: (service: string, fault: Fault, metric: string) => void;
+  readonly #onFault: OnFault;
+  #lines = 0;
 
-  constructor(onFault: (service: string, fault: Fault, metric: string) => void) {
+  constructor(onFault: OnFault) {
     this.#onFault = onFault;
   }
 
   /** Adds the metrics of a service, whose name becomes their first label; or of none, without that label. */
   add(metrics: readonly Metric[], service = ''): void {
-    for (const metric of metrics) this.#addMetric(metric, service);
+    for (const metric of metrics) this.#addMetric(metric, service, true);
+  }
+
+  /** Adds metrics whose number the daemon's own make bounds: they neither are limited nor count. */
+  addUnlimited(metrics: readonly Metric[]): void {
+    for (const metric of metrics) this.#addMetric(metric, '', false);
   }
 
   get families(): Family[] {
@@ -62,32 +84,43 @@ export class FamilyTable {
     }));
   }
 
-  #addMetric(metric: Metric, service: string): void {
+  #addMetric(metric: Metric, service: string, limited: boolean): void {
+    const { name, help, samples } = metric;
     const entry = this.#entry(metric, service);
     if (typeof entry === 'string') {
-      this.#onFault(service, entry, String(metric.name));
+      this.#onFault(service, entry, String(name), 1);
       return;
     }
-    if (entry.help !== metric.help) this.#onFault(service, 'conflict', metric.name);
+    if (entry.help !== help) this.#onFault(service, 'conflict', name, 1);
     if (entry.owner !== service) {
       entry.owner = service;
       entry.owned = 0;
     }
-    for (const sample of metric.samples) {
-      if (entry.owned >= MAX_SAMPLES) this.#onFault(service, 'limit', metric.name);
-      else if (addSample(entry, sample, service)) entry.owned += 1;
-      else this.#onFault(service, 'invalid', metric.name);
+    for (let index = 0; index < samples.length; index++) {
+      const sample = samples[index] as Sample | HistogramSample;
+      if (limited && (entry.owned >= MAX_SAMPLES || this.#lines >= MAX_LINES)) {
+        this.#onFault(service, 'limit', name, samples.length - index);
+        return;
+      }
+      const fault = addSample(entry, sample, service);
+      if (fault !== undefined) this.#onFault(service, fault, name, 1);
+      else if (limited) {
+        entry.owned += 1;
+        this.#lines += 'bounds' in sample ? sample.bounds.length + 3 : 1;
+      }
     }
   }
 
-  #entry({ name, help, type }: Metric, service: string): Entry | Fault {
+  #entry({ name, help, type, samples }: Metric, service: string): Entry | Fault {
+    if (!Array.isArray(samples)) return 'invalid';
     const known = this.#entries.get(name);
     if (known !== undefined) return known.type === type ? known : 'conflict';
     if (!isMetricName(name) || typeof help !== 'string' || !types.includes(type)) return 'invalid';
     if (service !== '' && this.#entries.size >= MAX_FAMILIES) return 'limit';
-    if (service !== '' && name.startsWith('process_')) return 'conflict';
     const sampleNames = sampleNamesOf(name, type);
-    if (sampleNames.some((sampleName) => this.#sampleNames.has(sampleName))) return 'conflict';
+    const isTaken = (sampleName: string) =>
+      this.#sampleNames.has(sampleName) || (service !== '' && isReserved(sampleName));
+    if (sampleNames.some(isTaken)) return 'conflict';
     for (const sampleName of sampleNames) this.#sampleNames.add(sampleName);
     const entry: Entry = { help, type, groups: [], last: undefined, owner: undefined, owned: 0 };
     this.#entries.set(name, entry);
@@ -95,17 +128,21 @@ export class FamilyTable {
   }
 }
 
-/** Returns whether the sample is as it should be. */
-function addSample(entry: Entry, sample: Sample | HistogramSample, service: string): boolean {
+/** Returns what is wrong with the sample; then it is not added. */
+function addSample(entry: Entry, sample: Sample | HistogramSample, service: string): Fault | undefined {
   const { labels } = sample;
-  if (!areValues(entry.type, sample) || !areLabelValues(labels)) return false;
-  const group = groupOf(entry, labels, 'bounds' in sample ? sample.bounds : undefined, service);
-  if (group === undefined) return false;
+  const bounds = 'bounds' in sample ? sample.bounds : undefined;
+  if (bounds !== undefined && bounds.length > MAX_BOUNDS) return 'limit';
+  if (!areValues(entry.type, sample)) return 'invalid';
+  const fault = labelFault(labels);
+  if (fault !== undefined) return fault;
+  const group = groupOf(entry, labels, bounds, service);
+  if (typeof group === 'string') return group;
   if (service !== '') group.labels.push(service);
   for (const name in labels) group.labels.push(labels[name] as string);
   if ('bounds' in sample) group.values.push(...sample.counts, sample.sum);
   else group.values.push(sample.value);
-  return true;
+  return undefined;
 }
 
 function areValues(type: Metric['type'], sample: Sample | HistogramSample): boolean {
@@ -119,21 +156,23 @@ function areValues(type: Metric['type'], sample: Sample | HistogramSample): bool
   );
 }
 
-function areLabelValues(labels: Labels | undefined): boolean {
+function labelFault(labels: Labels | undefined): Fault | undefined {
+  let count = 0;
   for (const name in labels) {
+    if (++count > MAX_LABELS) return 'limit';
     const value = labels[name];
-    if (typeof value !== 'string' || value.length > MAX_LABEL_LENGTH) return false;
+    if (typeof value !== 'string' || value.length > MAX_LABEL_LENGTH) return 'invalid';
   }
-  return true;
+  return undefined;
 }
 
-/** `undefined` when no group can have such labels or bounds. */
+/** A fault when no group can have such labels or bounds, or there are too many groups. */
 function groupOf(
   entry: Entry,
   labels: Labels | undefined,
   bounds: readonly number[] | undefined,
   service: string,
-): Group | undefined {
+): Group | Fault {
   const fitting = (group: Group) => fits(group, labels, bounds, service);
   // The next sample is most often like the last one.
   if (entry.last !== undefined && fitting(entry.last)) return entry.last;
@@ -141,10 +180,11 @@ function groupOf(
   if (group === undefined) {
     const labelNames = service === '' ? [] : ['service'];
     for (const name in labels) {
-      if (!isLabelName(name) || labelNames.includes(name)) return undefined;
+      if (!isLabelName(name) || labelNames.includes(name)) return 'invalid';
       labelNames.push(name);
     }
-    if (bounds !== undefined && !areBounds(bounds)) return undefined;
+    if (bounds !== undefined && !areBounds(bounds)) return 'invalid';
+    if (entry.groups.length >= MAX_GROUPS) return 'limit';
     group = { labelNames, bounds, labels: [], values: [] };
     entry.groups.push(group);
   }
@@ -175,7 +215,11 @@ const areBounds = (bounds: readonly number[]) =>
 
 const types: readonly unknown[] = ['counter', 'gauge', 'histogram'] satisfies Metric['type'][];
 
-const isMetricName = (name: unknown) => typeof name === 'string' && /^[a-zA-Z_:][a-zA-Z0-9_:]*$/.test(name);
+/** prom-client keeps metrics by name in a plain object: what that inherits, it takes for one. */
+const isMetricName = (name: unknown) =>
+  typeof name === 'string' && /^[a-zA-Z_:][a-zA-Z0-9_:]*$/.test(name) && !(name in Object.prototype);
+
+const isReserved = (sampleName: string) => sampleName.startsWith('process_') || reserved.has(sampleName);
 
 /** `le` and `quantile` are the format's own, and so is what begins with `__`. */
 const isLabelName = (name: string) =>

@@ -1,4 +1,4 @@
-import { counter, gauge, type Metric } from '../metrics.ts';
+import { counter, gauge, type Metric, outcomes } from '../metrics.ts';
 import { type PolicyStatistics, policyStatistics } from '../policy/statistics.ts';
 
 /** Of the policies that have a name. */
@@ -13,11 +13,9 @@ export function policyMetrics(): Metric[] {
     counter(
       'bosun_policy_calls_total',
       'Calls under a policy that have ended, by how.',
-      policies.flatMap(({ labels, statistics: { done, errors, cancels } }) => [
-        { labels: { ...labels, outcome: 'done' }, value: done },
-        { labels: { ...labels, outcome: 'error' }, value: errors },
-        { labels: { ...labels, outcome: 'cancelled' }, value: cancels },
-      ]),
+      policies.flatMap(({ labels, statistics: { done, errors, cancels } }) =>
+        outcomes(labels, done, errors, cancels),
+      ),
     ),
     counter(
       'bosun_policy_attempts_total',

@@ -23,7 +23,11 @@ export interface ErrorInfo {
 }
 
 /** A service's state, as it is shown to people. */
-export interface ServiceStatus extends Omit<ServiceInfo, 'state' | 'lastError'> {
+export interface ServiceStatus
+  extends Pick<
+    ServiceInfo,
+    'name' | 'type' | 'restarts' | 'critical' | 'dependencies' | 'supervisor' | 'addresses'
+  > {
   readonly state: ServiceInfo['state']['status'];
   /** When it came into this state, in milliseconds since the epoch; `undefined`: it was only made. */
   readonly since: number | undefined;

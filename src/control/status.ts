@@ -26,9 +26,16 @@ export class StatusWriter {
   }
 
   #service({ state, lastError, ...info }: ServiceInfo): ServiceStatus {
-    const at = this.#errorsAt.get(info.name) ?? Date.now();
+    const { name, type, restarts, critical, dependencies, supervisor, addresses } = info;
+    const at = this.#errorsAt.get(name) ?? Date.now();
     return {
-      ...info,
+      name,
+      type,
+      restarts,
+      critical,
+      dependencies,
+      supervisor,
+      addresses,
       state: state.status,
       since: 'since' in state ? state.since : undefined,
       lastError: lastError === undefined ? undefined : errorInfo(lastError, at),

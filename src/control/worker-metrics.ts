@@ -1,4 +1,4 @@
-import { counter, gauge, type Metric } from '../metrics.ts';
+import { counter, gauge, type Metric, outcomes } from '../metrics.ts';
 import type { WorkerStatistics, Workers } from '../workers/workers.ts';
 
 /** Of the worker threads and processes. */
@@ -25,11 +25,7 @@ export function workerMetrics({ statistics }: Workers): Metric[] {
     counter(
       'bosun_worker_tasks_total',
       'Tasks that have ended, by how.',
-      kinds.flatMap(({ labels, of: { done, failed, aborted } }) => [
-        { labels: { ...labels, outcome: 'done' }, value: done },
-        { labels: { ...labels, outcome: 'error' }, value: failed },
-        { labels: { ...labels, outcome: 'cancelled' }, value: aborted },
-      ]),
+      kinds.flatMap(({ labels, of: { done, failed, aborted } }) => outcomes(labels, done, failed, aborted)),
     ),
     counter(
       'bosun_worker_deaths_total',

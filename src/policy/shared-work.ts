@@ -1,10 +1,14 @@
 import { AsyncResource } from 'node:async_hooks';
 import { Call, currentCall, surroundings } from '../call.ts';
 import type { Clock, Timer } from '../clock.ts';
+import { DueQueue } from './due-queue.ts';
 import type { Counters } from './statistics.ts';
 
 /** What identifies a call or an argument: a primitive value, compared as the keys of a `Map` are. */
 export type PolicyKey = string | number | bigint | boolean | symbol | null | undefined;
+
+/** How many calls may be kept whose callers have left. */
+const MAX_LEFT = 100;
 
 /** Who waits for shared work; leaves it when its signal aborts or the call around it is to end. @internal */
 export class Caller<Argument, Result> {
@@ -69,6 +73,8 @@ export abstract class SharedWork<Argument, Outcome, Result> {
   #timer: Timer | undefined;
   #timerClock: Clock | undefined;
   #timerDueAt = Number.POSITIVE_INFINITY;
+  /** The calls that it times, and some of those who have left. */
+  #due = new DueQueue();
 
   constructor(counters: Counters, clock: Clock) {
     this.#counters = counters;
@@ -98,9 +104,13 @@ export abstract class SharedWork<Argument, Outcome, Result> {
   }
 
   /** Whether it sees to it that the caller leaves when its call is due. */
-  times({ clock, dueAt }: Call): boolean {
+  times(call: Call): boolean {
+    const { clock, dueAt } = call;
     this.#timerClock ??= clock;
     if (clock !== this.#timerClock) return false;
+    if (dueAt === Number.POSITIVE_INFINITY) return true;
+    this.#due.push(call);
+    if (this.#due.size > 2 * this.callers.size + MAX_LEFT) this.#forgetLeft();
     if (dueAt < this.#timerDueAt) this.#setTimer(dueAt);
     return true;
   }
@@ -180,9 +190,21 @@ export abstract class SharedWork<Argument, Outcome, Result> {
 
   #onDue(): void {
     this.#clearTimer();
-    for (const { call } of [...this.callers]) {
-      // Asking makes the overdue leave.
-      if (call !== undefined && !call.aborted) this.times(call);
+    const now = (this.#timerClock as Clock).now();
+    while (this.#due.nextDueAt <= now) {
+      const call = this.#due.pop() as Call;
+      // Asking makes the overdue leave; others have got more time since they came.
+      if (!call.aborted) this.times(call);
+    }
+    if (this.callers.size > 0 && this.#due.size > 0) this.#setTimer(this.#due.nextDueAt);
+  }
+
+  #forgetLeft(): void {
+    this.#due = new DueQueue();
+    for (const { call } of this.callers) {
+      if (call !== undefined && call.clock === this.#timerClock && call.dueAt !== Number.POSITIVE_INFINITY) {
+        this.#due.push(call);
+      }
     }
   }
 

@@ -19,6 +19,12 @@ export class Child {
   attempts = 0;
   restarts = 0;
   lastError: Error | undefined;
+  /** Failures so far, those to start included. */
+  failures = 0;
+  /** Stops, roll-backs included, that failed or had to be forced: each error is one. */
+  stopFailures = 0;
+  lastStartMs: number | undefined;
+  lastStopMs: number | undefined;
   #state: ServiceState = { status: 'created' };
   #run: Run | undefined;
   #startedBefore = false;
@@ -64,6 +70,11 @@ export class Child {
     this.#state = transition(this.name, this.#state, state);
   }
 
+  failed(error: Error): void {
+    this.lastError = error;
+    this.failures += 1;
+  }
+
   /** It is to run, and has no past: the next failure is the first. */
   renew(): void {
     this.wanted = true;
@@ -95,6 +106,7 @@ export class Child {
       await run.start(signal);
     } catch (thrown) {
       const since = clock.now();
+      this.stopFailures += run.stopFailures;
       if (signal.aborted && thrown === signal.reason) {
         this.become({ status: 'stopping', since });
         this.become({ status: 'stopped', since });
@@ -102,7 +114,7 @@ export class Child {
         host.emit({ type: 'service-stopped', service: this.name, reason: 'rollback', durationMs });
       } else {
         const error = toError(thrown);
-        this.lastError = error;
+        this.failed(error);
         this.become({ status: 'failed', since, error });
         host.emit({ type: 'service-start-failed', service: this.name, error });
       }
@@ -114,8 +126,10 @@ export class Child {
     const since = clock.now();
     this.become({ status: 'running', since });
     if (again) this.restarts += 1;
+    const durationMs = since - begun;
+    this.lastStartMs = durationMs;
     const { addresses } = this;
-    host.emit({ type: 'service-running', service: this.name, durationMs: since - begun, addresses });
+    host.emit({ type: 'service-running', service: this.name, durationMs, addresses });
     void run.ended.then((end) => {
       if (this.#run === run && this.running) onEnd(end);
     });
@@ -132,12 +146,15 @@ export class Child {
     const errors = await run.stop(kind, error);
     this.#run = undefined;
     const since = host.clock.now();
+    const durationMs = since - begun;
+    this.lastStopMs = durationMs;
+    this.stopFailures += run.stopFailures;
     this.become(
       kind === 'failure' && error !== undefined
         ? { status: 'failed', since, error }
         : { status: 'stopped', since },
     );
-    host.emit({ type: 'service-stopped', service: this.name, reason: kind, durationMs: since - begun });
+    host.emit({ type: 'service-stopped', service: this.name, reason: kind, durationMs });
     return errors;
   }
 }

@@ -58,6 +58,14 @@ export interface ServiceInfo {
   readonly state: ServiceState;
   /** How often it has been started again, whoever asked for that. */
   readonly restarts: number;
+  /** How often it has failed, also to start. */
+  readonly failures: number;
+  /** How often its stop, or the roll-back of a failed start, has failed or had to be forced. */
+  readonly stopFailures: number;
+  /** How long its last start that succeeded took; `undefined`: it has not started yet. */
+  readonly lastStartMs: number | undefined;
+  /** How long the last stop of a run took; `undefined`: there was none. */
+  readonly lastStopMs: number | undefined;
   /** The last error it failed with, also when it has recovered since. */
   readonly lastError: Error | undefined;
   readonly critical: boolean;

@@ -76,6 +76,7 @@ export class Run {
   /** The service's method that is under way, for the report of what held it. */
   #calling: string | undefined;
   #cleaningUp = false;
+  #stopFailures = 0;
   #logger: Logger | undefined;
 
   constructor(service: Service, host: Host) {
@@ -90,6 +91,11 @@ export class Run {
   get log(): Logger {
     this.#logger ??= this.host.loggerFor(this.service.name);
     return this.#logger;
+  }
+
+  /** What went wrong when it was stopped, or rolled back, without that of the services below. */
+  get stopFailures(): number {
+    return this.#stopFailures;
   }
 
   /**
@@ -248,6 +254,7 @@ export class Run {
   }
 
   #report(errors: readonly Error[]): void {
+    this.#stopFailures += errors.length;
     for (const error of errors) {
       this.host.emit({ type: 'service-stop-failed', service: this.service.name, error });
     }

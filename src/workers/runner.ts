@@ -135,9 +135,12 @@ export class Runner {
     return task as TaskFunction;
   }
 
-  /** An import or `init` that has failed is tried anew by the next task. */
+  /**
+   * An import or `init` that has failed is tried anew by the next task. They are no service's, also when they come
+   * after a task of one.
+   */
   async #load(url: string): Promise<Module> {
-    const loading = this.#modules.get(url) ?? initialised(url);
+    const loading = this.#modules.get(url) ?? taskLogs.exit(() => initialised(url));
     this.#modules.set(url, loading);
     try {
       return await loading;

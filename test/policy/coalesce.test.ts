@@ -27,6 +27,8 @@ function stage() {
   return { executions, fn };
 }
 
+const hangs = (_key: string, _signal?: AbortSignal) => new Promise<never>(() => {});
+
 const outcome = (promise: Promise<unknown>) =>
   promise.then(
     (value) => ({ value }),
@@ -243,6 +245,47 @@ describe('a caller that leaves', () => {
     executions[0]?.end('result');
     expect(await stays).toBe('result');
     expect(clock.pending).toBe(0);
+  });
+
+  test('by deadlines of any order, among others who leave before, does so when each is due', async () => {
+    const clock = new FakeClock();
+    const get = coalesce()(hangs);
+    const leaver = new AbortController();
+    const leavers: Promise<unknown>[] = [];
+    const left: [dueAt: number, at: number][] = [];
+    const ended = Array.from({ length: 500 }, (_, i) => {
+      const dueAt = 1 + ((i * 7_919) % 499);
+      for (let k = 0; k < 3; k++) {
+        const call = new Call({ limitMs: 1 + ((i * 104_729 + k) % 997), clock });
+        leavers.push(inCall(call, () => outcome(get('k', leaver.signal))));
+      }
+      if (i === 250) leaver.abort(new Error('left'));
+      const call = new Call({ limitMs: dueAt, clock });
+      return inCall(call, () => outcome(get('k'))).then(() => left.push([dueAt, clock.now()]));
+    });
+    await clock.advance(1_000);
+    await Promise.all([...ended, ...leavers]);
+    expect(left).toHaveLength(500);
+    expect(left.filter(([dueAt, at]) => at !== dueAt)).toEqual([]);
+    expect(clock.pending).toBe(0);
+  });
+
+  test('one after the other costs each of them a few looks at the clock, however many there are', async () => {
+    const clock = new FakeClock();
+    let looks = 0;
+    const now = clock.now.bind(clock);
+    clock.now = () => {
+      looks += 1;
+      return now();
+    };
+    const get = coalesce()(hangs);
+    const ended = Array.from({ length: 1_000 }, (_, i) => {
+      const call = new Call({ limitMs: 1 + (i % 200), clock });
+      return inCall(call, () => outcome(get('k')));
+    });
+    await clock.advance(200);
+    await Promise.all(ended);
+    expect(looks).toBeLessThan(10_000);
   });
 
   test('not at all leaves nothing on the call around it, which goes on', async () => {

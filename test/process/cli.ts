@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { vi } from 'vitest';
+import { owned } from '../support/owned.ts';
 
 // Each test starts processes; a busy machine takes its time over that.
 vi.setConfig({ testTimeout: 60_000 });
@@ -55,11 +56,13 @@ export class Cli implements AsyncDisposable {
   #stderr = '';
 
   constructor(args: readonly string[], { cwd, env = {}, nodeOptions = [] }: CliOptions) {
-    this.#child = spawn(process.execPath, ['--conditions=bosun-source', ...nodeOptions, main, ...args], {
-      cwd,
-      env: { PATH: process.env.PATH, ...env },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
+    this.#child = owned(
+      spawn(process.execPath, ['--conditions=bosun-source', ...nodeOptions, main, ...args], {
+        cwd,
+        env: { PATH: process.env.PATH, ...env },
+        stdio: ['ignore', 'pipe', 'pipe'],
+      }),
+    );
     this.#child.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
       this.#stdout += chunk;
     });

@@ -4,6 +4,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, expect, it } from 'vitest';
+import { owned } from '../support/owned.ts';
 
 const fixture = join(import.meta.dirname, 'fixtures/http-daemon.ts');
 const CONNECTIONS = 200;
@@ -20,9 +21,9 @@ interface Tally {
 }
 
 async function startDaemon(): Promise<{ child: ChildProcess; port: number }> {
-  const child = spawn(process.execPath, ['--conditions=bosun-source', fixture], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  const child = owned(
+    spawn(process.execPath, ['--conditions=bosun-source', fixture], { stdio: ['ignore', 'pipe', 'inherit'] }),
+  );
   const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
   return { child, port: Number(new URL(line).port) };
 }

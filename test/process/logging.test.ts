@@ -4,6 +4,7 @@ import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { fifo, linesOf, parsed } from '../logging/fifo.ts';
+import { owned } from '../support/owned.ts';
 
 const path = fileURLToPath(new URL('./logging-child.ts', import.meta.url));
 const argumentsFor = (scenario: object) => ['--conditions=bosun-source', path, JSON.stringify(scenario)];
@@ -18,7 +19,9 @@ interface Child {
 }
 
 function start(stdout: number | 'pipe', scenario: object, stderr: number | 'pipe' = 'pipe'): Child {
-  const child = spawn(process.execPath, argumentsFor(scenario), { stdio: ['ignore', stdout, stderr, 'ipc'] });
+  const child = owned(
+    spawn(process.execPath, argumentsFor(scenario), { stdio: ['ignore', stdout, stderr, 'ipc'] }),
+  );
   const messages: Record<string, number>[] = [];
   child.on('message', (message) => messages.push(message as Record<string, number>));
   return {
@@ -142,7 +145,7 @@ const needs = (command: string) =>
 const unless = (command: string) => (needs(command) ? ` (skipped: no ${command})` : '');
 
 async function shell(command: string, scenario: object): Promise<{ stdout: string; stderr: string }> {
-  const child = spawn('sh', ['-c', command, process.execPath, ...argumentsFor(scenario)]);
+  const child = owned(spawn('sh', ['-c', command, process.execPath, ...argumentsFor(scenario)]));
   const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]);
   return { stdout, stderr };
 }

@@ -26,6 +26,15 @@ describe.each(['thread', 'process'])('tasks on a %s', (isolation) => {
     expect(lines).toHaveLength(5);
   });
 
+  test('of a module that another service has not loaded do not load it in its log', async () => {
+    await using child = new Child('workers.ts', ['log-init', isolation]);
+    const { code, stdout } = await child.exit;
+    expect(code).toBe(0);
+    const said: unknown[] = ['loaded', 'initialised', 'called'];
+    const lines = linesOf(stdout).filter(({ msg }) => said.includes(msg));
+    expect(lines.map(({ service, msg }) => [service, msg])).toEqual([['second', 'called']]);
+  });
+
   test('that log more than is read lose lines, and their count is told', async () => {
     await using child = new Child('workers.ts', ['log-many', isolation]);
     const { code, stdout } = await child.exit;

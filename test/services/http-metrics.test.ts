@@ -150,6 +150,20 @@ describe('requests are told apart', () => {
   test.each<[string, () => Application]>([
     ['bare listeners', () => (_request, response) => void response.end('ok')],
     ['web-standard apps', () => ({ fetch: () => new Response('ok') })],
+    [
+      'listeners that set `route` to an object, as Express does',
+      () => (request, response) => {
+        Object.assign(request, { route: { path: '/:id', stack: [], methods: {} } });
+        response.end('ok');
+      },
+    ],
+    [
+      'listeners that set `route` to the path',
+      () => (request, response) => {
+        Object.assign(request, { route: `${request.url}\n"}` });
+        response.end('ok');
+      },
+    ],
   ])('of %s by method and status alone', async (_what, create) => {
     await using daemon = await run(create);
     await pipeline(daemon.url(), [request('GET', '/a'), request('GET', '/b'), request('PURGE', '/c')]);
@@ -162,6 +176,17 @@ describe('requests are told apart', () => {
       ['GET', 'unknown', '2xx', 2],
       ['other', 'unknown', '2xx', 1],
     ]);
+    expect(scrape.value('bosun_metrics_errors_total')).toBeUndefined();
+  });
+
+  test('but not those that an application injects into itself', async () => {
+    let app: ReturnType<typeof shop> | undefined;
+    await using daemon = await run(() => {
+      app = shop();
+      return app;
+    });
+    expect((await app?.inject('/items/1'))?.statusCode).toBe(200);
+    expect((await daemon.scrape()).of(`${DURATION}_count`)).toEqual([]);
   });
 
   test('10 000 requests for anything make no more than a handful of series', async () => {

@@ -1,7 +1,7 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
-import { onTestFinished } from 'vitest';
+import { owned } from './owned.ts';
 
 const fixtures = new URL('../process/fixtures/', import.meta.url);
 
@@ -23,12 +23,12 @@ export class Child implements AsyncDisposable {
 
   constructor(fixture: string, args: readonly string[] = [], flags: readonly string[] = []) {
     const file = fileURLToPath(new URL(fixture, fixtures));
-    const child = spawn(process.execPath, ['--conditions=bosun-source', ...flags, file, ...args], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
+    const child = owned(
+      spawn(process.execPath, ['--conditions=bosun-source', ...flags, file, ...args], {
+        stdio: ['ignore', 'pipe', 'pipe'],
+      }),
+    );
     this.#process = child;
-    // Also when the test has run out of time in the middle of the block.
-    onTestFinished(() => void child.kill('SIGKILL'));
     child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
       this.#stdout += chunk;
       for (const watch of [...this.#watchers]) watch();

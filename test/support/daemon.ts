@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { owned } from './owned.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -31,14 +32,12 @@ export async function startDaemon(
   config: string,
   options: { readonly cwd?: string; readonly env?: Readonly<Record<string, string>> } = {},
 ): Promise<Daemon> {
-  const child = spawn(
-    process.execPath,
-    ['--conditions=bosun-source', `${root}src/cli/main.ts`, 'run', config],
-    {
+  const child = owned(
+    spawn(process.execPath, ['--conditions=bosun-source', `${root}src/cli/main.ts`, 'run', config], {
       cwd: options.cwd ?? root,
       env: { ...process.env, BOSUN_LOG_FORMAT: 'json', ...options.env },
       stdio: ['ignore', 'pipe', 'pipe'],
-    },
+    }),
   );
   const exited = new Promise<number | NodeJS.Signals>((resolve) => {
     child.once('exit', (code, signal) => resolve(code ?? (signal as NodeJS.Signals)));

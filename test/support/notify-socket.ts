@@ -2,6 +2,7 @@ import { type ChildProcessByStdio, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
+import { owned } from './owned.ts';
 
 /** Node has no datagram sockets of Unix. Each message becomes a line of JSON. */
 const receiver = `
@@ -23,11 +24,13 @@ export const missingTools = ['python3', 'systemd-notify'].filter(
 export class NotifySocket implements AsyncDisposable {
   /** In the order in which they came; without systemd-notify's own. */
   readonly messages: string[] = [];
+  readonly ended: Promise<unknown>;
   readonly #child: ChildProcessByStdio<null, Readable, null>;
   readonly #watchers = new Set<() => void>();
 
   private constructor(name: string) {
-    this.#child = spawn('python3', ['-c', receiver, name], { stdio: ['ignore', 'pipe', 'inherit'] });
+    this.#child = owned(spawn('python3', ['-c', receiver, name], { stdio: ['ignore', 'pipe', 'inherit'] }));
+    this.ended = once(this.#child, 'close');
     createInterface({ input: this.#child.stdout }).on('line', (line) => {
       const message = JSON.parse(line) as string;
       if (message.trim() === 'BARRIER=1') return;
@@ -60,6 +63,6 @@ export class NotifySocket implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#child.kill('SIGKILL');
-    await once(this.#child, 'close');
+    await this.ended;
   }
 }

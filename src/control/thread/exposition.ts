@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises';
 import { type Metric as PromMetric, Registry } from 'prom-client';
 import type { Metric } from '../../metrics.ts';
 import type { Collected, Family, SampleGroup } from '../collected.ts';
@@ -25,7 +26,7 @@ interface Line {
 /**
  * The metrics as text: those that were collected, those of the process as they are now, and `own`, what the thread
  * itself has measured. Of two samples with the same name and labels the first one stands, and of two families
- * that clash.
+ * that clash. Between two families others have their turn: the probes that the thread answers.
  */
 export async function expose(
   { families }: Collected,
@@ -38,25 +39,35 @@ export async function expose(
   const table = new FamilyTable(() => {});
   table.add([...processMetrics(), ...own]);
   const taken = new Set<string>();
+  const texts: string[] = [];
   for (const family of [...table.families, ...families]) {
     const lines = linesOf(family, openMetrics);
     const names = sampleNamesOf(family.name, family.type);
     if (lines.length === 0 || names.some((name) => taken.has(name))) continue;
     for (const name of names) taken.add(name);
-    // All that a registry needs of a metric. It takes `_total` off the name of a counter for OpenMetrics, whose
-    // help has no quotation marks unless they are escaped.
-    const metric = {
-      name: family.name,
-      help: openMetrics ? family.help.replaceAll('"', "'") : family.help,
-      type: family.type,
-      values: lines,
-      get() {
-        return this;
-      },
-    };
+    const metric = metricOf(family, lines, openMetrics);
     registry.registerMetric(metric as unknown as PromMetric);
+    texts.push(await registry.getSingleMetricAsString(metric.name));
+    await turn();
   }
-  return { contentType: registry.contentType, body: await registry.metrics() };
+  const body = openMetrics ? `${texts.join('\n')}\n# EOF\n` : `${texts.join('\n\n')}\n`;
+  return { contentType: registry.contentType, body };
+}
+
+/**
+ * All that a registry needs of a metric; prom-client's types want its own classes and an enum that it does not have.
+ * For OpenMetrics it adds `_total` to the samples of a counter, and takes quotation marks in a help as they are.
+ */
+function metricOf({ name, help, type }: Family, lines: readonly Line[], openMetrics: boolean) {
+  return {
+    name: openMetrics && type === 'counter' ? name.replace(/_total$/, '') : name,
+    help: openMetrics ? help.replaceAll('"', "'") : help,
+    type,
+    values: lines,
+    get() {
+      return this;
+    },
+  };
 }
 
 function linesOf({ name, type, groups }: Family, openMetrics: boolean): Line[] {

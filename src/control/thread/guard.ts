@@ -1,6 +1,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import { systemClock } from '../../clock.ts';
+import { type Clock, systemClock } from '../../clock.ts';
 import type { ServerOptions } from '../protocol.ts';
 import { Refusal } from './reply.ts';
 
@@ -20,9 +20,14 @@ export class Guard {
   readonly #token: Buffer | undefined;
   /** `undefined`: any, as on a Unix socket, which no browser reaches. */
   readonly #hosts: ReadonlySet<string> | undefined;
+  readonly #clock: Clock;
   #nextGuessAt = 0;
 
-  constructor({ token, host, hosts, path }: Pick<ServerOptions, 'token' | 'host' | 'hosts' | 'path'>) {
+  constructor(
+    { token, host, hosts, path }: Pick<ServerOptions, 'token' | 'host' | 'hosts' | 'path'>,
+    clock: Clock = systemClock,
+  ) {
+    this.#clock = clock;
     this.#token = token === undefined ? undefined : digest(token);
     this.#hosts =
       path === undefined
@@ -64,10 +69,10 @@ export class Guard {
   }
 
   async #slowDown(signal: AbortSignal): Promise<void> {
-    const now = systemClock.now();
+    const now = this.#clock.now();
     this.#nextGuessAt = Math.min(Math.max(now, this.#nextGuessAt) + GUESS_PAUSE_MS, now + MAX_GUESS_DELAY_MS);
     // Who goes before he is answered has guessed all the same.
-    await systemClock.sleep(this.#nextGuessAt - now, { signal }).catch(() => {});
+    await this.#clock.sleep(this.#nextGuessAt - now, { signal }).catch(() => {});
   }
 }
 

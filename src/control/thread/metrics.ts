@@ -1,5 +1,6 @@
 import { gauge } from '../../metrics.ts';
 import type { Collected } from '../collected.ts';
+import { NoAnswerError, RemoteError } from '../rpc.ts';
 import type { Reply } from './reply.ts';
 import type { Ask } from './routes.ts';
 import type { ControlPlane } from './server.ts';
@@ -42,8 +43,9 @@ async function collect(plane: ControlPlane): Promise<Collection> {
     try {
       const collected = await main.call('collect', undefined, { timeoutMs: LIMIT_MS });
       lastOf.set(plane, { collected, at: performance.now() });
-    } catch {
-      // It is blocked: what it said last tells more than an error.
+    } catch (thrown) {
+      // It is blocked, or has failed and logged why: what it said last tells more than an error.
+      if (!(thrown instanceof NoAnswerError || thrown instanceof RemoteError)) throw thrown;
     }
   }
   return lastOf.get(plane) ?? none;

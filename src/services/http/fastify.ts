@@ -4,7 +4,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Logger } from '../../service.ts';
 import { errorBody, notNow, pathOf, retryAfterOf } from './answers.ts';
 import { ClientGoneError } from './errors.ts';
-import type { Incoming } from './messages.ts';
+import { Incoming } from './messages.ts';
 import { requestId } from './request-id.ts';
 
 /** The part of a Fastify app that is set up for a service; Fastify itself is the user's to load. */
@@ -31,9 +31,9 @@ let subscribed = false;
 
 /**
  * Calls `create`, and sets up the Fastify apps that it makes: their request ids are the service's, requests are
- * measured by their routes, and errors that are the server's fault are logged instead of shown to the client. This cannot wait for the app to be
- * returned: awaiting a Fastify app loads it, and its routes keep the error handler of that time. What the user
- * sets replaces either.
+ * measured by their routes, and errors that are the server's fault are logged instead of shown to the client. This
+ * cannot wait for the app to be returned: awaiting a Fastify app loads it, and its routes keep the error handler of
+ * that time. What the user sets replaces either.
  */
 export function settingUpFastify<Value>(log: Logger, create: () => Value): Value {
   if (!subscribed) {
@@ -50,7 +50,7 @@ function setUp(app: App, log: Logger): void {
   app.setGenReqId(requestId);
   // Before the user's own hooks, one of which may answer.
   app.addHook('onRequest', ({ raw, routeOptions }, _reply, done) => {
-    (raw as Incoming).route = routeOptions.url;
+    Incoming.routed(raw, routeOptions.url);
     done();
   });
   app.setErrorHandler((error, { raw }, reply) => {

@@ -24,8 +24,8 @@ export interface Exchange {
  * of a socket would end the process.
  */
 export class Incoming extends IncomingMessage {
-  /** The pattern of the route that it has been given to, when the application has told. */
-  route: string | undefined;
+  /** Not public: Express and others have a `route` of their own there. */
+  #route: string | undefined;
   #response: Outgoing | undefined;
   #maxBodyBytes = Number.POSITIVE_INFINITY;
   #bodyBytes = 0;
@@ -35,6 +35,16 @@ export class Incoming extends IncomingMessage {
   static open(request: Incoming, response: Outgoing, maxBodyBytes: number): void {
     request.#response = response;
     request.#maxBodyBytes = maxBodyBytes;
+  }
+
+  /** Tells the pattern of the route that a request has been given to; nothing when it is not a server's. */
+  static routed(request: IncomingMessage, pattern: string | undefined): void {
+    if (#route in request) request.#route = pattern;
+  }
+
+  /** What `routed` was told. */
+  static routeOf(request: Incoming): string | undefined {
+    return request.#route;
   }
 
   override push(chunk: Buffer | null, encoding?: BufferEncoding): boolean {

@@ -156,7 +156,7 @@ export class HttpServer implements Exchange {
       const kind = Math.trunc(statusCode / 100);
       this.#counters.responses[kind] = (this.#counters.responses[kind] ?? 0) + 1;
       const durationMs = this.#clock.now() - response.since;
-      this.#counters.byRoute.record(req.route, req.method, statusCode, durationMs);
+      this.#counters.byRoute.record(Incoming.routeOf(req), req.method, statusCode, durationMs);
     }
     const { accessLog } = this.#options;
     if (accessLog !== 'silent' && this.#log.isLevelEnabled(accessLog)) this.#logAccess(response, accessLog);
