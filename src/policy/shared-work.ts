@@ -1,14 +1,10 @@
 import { AsyncResource } from 'node:async_hooks';
 import { Call, currentCall, surroundings } from '../call.ts';
 import type { Clock, Timer } from '../clock.ts';
-import { DueQueue } from './due-queue.ts';
 import type { Counters } from './statistics.ts';
 
 /** What identifies a call or an argument: a primitive value, compared as the keys of a `Map` are. */
 export type PolicyKey = string | number | bigint | boolean | symbol | null | undefined;
-
-/** How many calls may be kept whose callers have left. */
-const MAX_LEFT = 100;
 
 /** Who waits for shared work; leaves it when its signal aborts or the call around it is to end. @internal */
 export class Caller<Argument, Result> {
@@ -73,8 +69,6 @@ export abstract class SharedWork<Argument, Outcome, Result> {
   #timer: Timer | undefined;
   #timerClock: Clock | undefined;
   #timerDueAt = Number.POSITIVE_INFINITY;
-  /** The calls that it times, and some of those who have left. */
-  #due = new DueQueue();
 
   constructor(counters: Counters, clock: Clock) {
     this.#counters = counters;
@@ -104,13 +98,9 @@ export abstract class SharedWork<Argument, Outcome, Result> {
   }
 
   /** Whether it sees to it that the caller leaves when its call is due. */
-  times(call: Call): boolean {
-    const { clock, dueAt } = call;
+  times({ clock, dueAt }: Call): boolean {
     this.#timerClock ??= clock;
     if (clock !== this.#timerClock) return false;
-    if (dueAt === Number.POSITIVE_INFINITY) return true;
-    this.#due.push(call);
-    if (this.#due.size > 2 * this.callers.size + MAX_LEFT) this.#forgetLeft();
     if (dueAt < this.#timerDueAt) this.#setTimer(dueAt);
     return true;
   }
@@ -191,21 +181,15 @@ export abstract class SharedWork<Argument, Outcome, Result> {
   #onDue(): void {
     this.#clearTimer();
     const now = (this.#timerClock as Clock).now();
-    while (this.#due.nextDueAt <= now) {
-      const call = this.#due.pop() as Call;
-      // Asking makes the overdue leave; others have got more time since they came.
-      if (!call.aborted) this.times(call);
+    let next = Number.POSITIVE_INFINITY;
+    for (const { call } of [...this.callers]) {
+      if (call === undefined || call.clock !== this.#timerClock) continue;
+      const { dueAt } = call;
+      // Asking makes the overdue leave; to ask all of them would cost each a look at the clock.
+      if (dueAt <= now && call.aborted) continue;
+      next = Math.min(next, dueAt);
     }
-    if (this.callers.size > 0 && this.#due.size > 0) this.#setTimer(this.#due.nextDueAt);
-  }
-
-  #forgetLeft(): void {
-    this.#due = new DueQueue();
-    for (const { call } of this.callers) {
-      if (call !== undefined && call.clock === this.#timerClock && call.dueAt !== Number.POSITIVE_INFINITY) {
-        this.#due.push(call);
-      }
-    }
+    if (next !== Number.POSITIVE_INFINITY) this.#setTimer(next);
   }
 
   #release(caller: Caller<Argument, Result>, now: number): boolean {
