@@ -91,6 +91,39 @@ describe('with a token', () => {
   });
 });
 
+describe('a crowd of guesses', () => {
+  const guess = 'GET /api/status HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer guess\r\n\r\n';
+
+  test('sixty thousand by one connection end it, and nothing else', async () => {
+    await using daemon = await start({ port: 0, token });
+    const address = addressOf(daemon);
+    await using client = await RawClient.to(address);
+    await client.send(guess.repeat(60_000)).catch(() => {}); // It may be cut off before it has sent them all.
+    await client.ended;
+    expect((await ask(address, '/api/status', { headers: bearer })).status).toBe(200);
+    expect(daemon.services[0]).toMatchObject({ restarts: 0, lastError: undefined });
+  });
+
+  test('more than fifty by several connections are answered at once, and not to be sent on', async () => {
+    await using daemon = await start({ port: 0, token });
+    const address = addressOf(daemon);
+    const clients: RawClient[] = [];
+    for (let i = 0; i < 5; i++) {
+      const client = await RawClient.to(address);
+      clients.push(client);
+      await client.send(guess.repeat(20));
+    }
+    const all = clients.map((client) => client.all());
+    const [first] = await Promise.all(all.slice(-2));
+    expect(first).toMatch(
+      /^HTTP\/1.1 429 .*\r\n(.+\r\n)*retry-after: [45]\r\n(.+\r\n)*connection: close\r\n/i,
+    );
+    expect(first?.match(/HTTP\/1.1 /g)).toHaveLength(1);
+    expect((await ask(address, '/api/status', { headers: bearer })).status).toBe(200);
+    for (const client of clients) await client[Symbol.asyncDispose]();
+  });
+});
+
 describe('who may ask', () => {
   let daemon: Entrypoint;
   let address: string;

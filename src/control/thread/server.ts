@@ -41,6 +41,8 @@ const limits = {
   maxHeaderSize: 16_384,
 };
 const MAX_BODY_BYTES = 16_384;
+/** Of one connection; who sends on without waiting for answers would fill the memory. */
+const MAX_PIPELINED = 64;
 
 /** The control plane's HTTP server, off the main thread. */
 export class ControlServer {
@@ -97,7 +99,12 @@ export class ControlServer {
 
   async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { socket } = request;
-    this.#count(socket, 1);
+    // What was received with the request that was too much still comes here.
+    if (socket.destroyed) return;
+    if (this.#count(socket, 1) > MAX_PIPELINED) {
+      socket.destroy();
+      return;
+    }
     const gone = new AbortController();
     response.once('close', () => {
       this.#count(socket, -1);
@@ -114,12 +121,13 @@ export class ControlServer {
     }
   }
 
-  /** A connection that is used again becomes the youngest. */
-  #count(socket: Socket, change: 1 | -1): void {
+  /** How many requests of a connection are under way now. One that is used again becomes the youngest. */
+  #count(socket: Socket, change: 1 | -1): number {
     const requests = this.#connections.get(socket);
-    if (requests === undefined) return;
+    if (requests === undefined) return 0;
     this.#connections.delete(socket);
     this.#connections.set(socket, requests + change);
+    return requests + change;
   }
 
   async #answer(request: IncomingMessage, signal: AbortSignal): Promise<Reply> {
