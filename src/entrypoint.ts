@@ -6,6 +6,7 @@ import { type Context, ContextStore } from './context.ts';
 import {
   EntrypointStopped,
   HookForcedError,
+  NoReloadError,
   ShutdownError,
   StopForcedError,
   StrayError,
@@ -436,7 +437,10 @@ export class Entrypoint implements AsyncDisposable {
       },
       services: () => this.services,
       restart: (name) => this.#inContext(() => this.restart(name)),
-      reload: () => this.#inContext(() => this.#reload()),
+      reload: async () => {
+        if (this.#hooks.reload === undefined) throw new NoReloadError('the daemon has no reload hook');
+        await this.#inContext(() => this.#reload());
+      },
       on: (listener) => this.#events.on(listener),
       tapLog: (listener) => logging.tap(listener),
       atEnd: (cleanUp) => this.#atEnd.push(cleanUp),

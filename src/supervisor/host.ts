@@ -37,7 +37,12 @@ export interface Control {
   services(): ServiceInfo[];
   /** As `Entrypoint.restart`; in a context of its own, whoever asks. */
   restart(name: string): Promise<void>;
-  /** Does what SIGHUP does. @throws what the reload hook throws; that is logged, too. */
+  /**
+   * Does what SIGHUP does.
+   *
+   * @throws {NoReloadError} `ERR_NO_RELOAD`
+   * @throws what the reload hook throws; that is logged, too.
+   */
   reload(): Promise<void>;
   /** Calls `listener` for every event. Returns the way to end that. */
   on(listener: (event: BosunEvent) => void): () => void;

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Answer, ask } from '../support/ask.ts';
@@ -54,9 +54,8 @@ describe('while the main loop is blocked', () => {
       expect(detail).toBe(`the main loop has been blocked for ${blockedMs} ms`);
     }
     const durations = answers.map(({ durationMs }) => durationMs).toSorted((a, b) => a - b);
-    // 1 ms on a quiet machine: what a busy one adds is not the blocked loop's.
-    expect(durations[0]).toBeLessThan(50);
-    expect(durations[Math.floor(durations.length / 2)]).toBeLessThan(1_000);
+    // 1 ms on a quiet machine.
+    expect(durations[Math.floor(durations.length / 2)]).toBeLessThan(50);
     const ready = await ask(address, '/readyz');
     expect([ready.status, ready.body]).toEqual([
       503,
@@ -103,6 +102,23 @@ describe('the log', () => {
       level: 30,
       status: 404,
       error: 'there is no service named "nobody"',
+    });
+  });
+
+  test('says who took a copy of the memory away, and whose request was too large', async () => {
+    const headers = { authorization: 'Bearer a-token-of-the-tests' };
+    const address = daemon.address('admin');
+    const taken = await ask(address, '/api/heap-snapshot', { method: 'POST', headers });
+    const { path } = JSON.parse(taken.body) as { readonly path: string };
+    const download = `/api/heap-snapshot/${basename(path)}`;
+    expect((await ask(address, download, { headers })).status).toBe(200);
+    expect(await daemon.logged((line) => line.path === download)).toMatchObject({ level: 30, status: 200 });
+    await rm(path);
+    const body = 'x'.repeat(20_000);
+    expect((await ask(address, '/api/reload', { method: 'POST', headers, body })).status).toBe(413);
+    expect(await daemon.logged(({ status }) => status === 413)).toMatchObject({
+      level: 40,
+      msg: expect.stringMatching(/^refused POST \/api\/reload by 127\.0\.0\.1:\d+: 413, at most 16384 bytes/),
     });
   });
 
