@@ -1,4 +1,5 @@
 import { entrypoint, type Scope, Service } from 'bosun';
+import { FakeClock } from 'bosun/testing';
 import { describe, expect, it } from 'vitest';
 import type { BosunEvent } from '../../src/events.ts';
 import type { Control } from '../../src/supervisor/host.ts';
@@ -85,5 +86,31 @@ describe('what operates the daemon', () => {
     });
     expect(sawStopped).toBe(true);
     await expect(daemon.closed).resolves.toMatchObject({ exitCode: 1 });
+  });
+
+  it('is not called without end: what does not come to one is left behind, and the others are called', async () => {
+    const operator = new Operator();
+    const clock = new FakeClock();
+    const daemon = await entrypoint([operator], { ...quiet, clock, shutdown: { timeoutMs: 1_000 } });
+    const called: string[] = [];
+    operator.control.atEnd(() => new Promise(() => {}));
+    operator.control.atEnd(async () => void called.push('the other'));
+    const stop = daemon.stop();
+    stop.catch(() => {});
+    await clock.advance(999);
+    expect(daemon.ready).toBe(false);
+    expect(called).toEqual([]);
+    await clock.advance(200);
+    await expect(stop).rejects.toMatchObject({
+      code: 'ERR_SHUTDOWN',
+      errors: [{ code: 'ERR_SERVICE_STOP_FORCED', afterMs: 1_100, abandoned: true }],
+    });
+    expect(called).toEqual(['the other']);
+  });
+
+  it('says that there is nothing to reload', async () => {
+    const operator = new Operator();
+    await using _daemon = await entrypoint([operator], quiet);
+    await expect(operator.control.reload()).rejects.toMatchObject({ code: 'ERR_NO_RELOAD' });
   });
 });
