@@ -23,7 +23,7 @@ export interface ErrorInfo {
 }
 
 /** A service's state, as it is shown to people. */
-export interface ServiceStatus extends Omit<ServiceInfo, 'state' | 'lastError'> {
+export interface ServiceStatus extends Omit<ServiceInfo, 'state' | 'lastError' | 'lastErrorAt'> {
   readonly state: ServiceInfo['state']['status'];
   /** When it came into this state, in milliseconds since the epoch; `undefined`: it was only made. */
   readonly since: number | undefined;
@@ -175,8 +175,8 @@ export type MainMethods = {
   refused(entry: AuditEntry): void;
   /** A server that listened has met with an error. */
   serverFailed(failure: { readonly server: string; readonly message: string }): void;
-  /** What is wrong with a service that the daemon cannot do without; `undefined`: nothing. */
-  vital(argument: undefined): Promise<string | undefined>;
+  /** What is wrong with a service that the daemon cannot do without, said within `limitMs`; `undefined`: nothing. */
+  vital(limitMs: number): Promise<string | undefined>;
   /** systemd could not be told. */
   notifyFailed(message: string): void;
   /** A stall is over. */

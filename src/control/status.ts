@@ -5,8 +5,6 @@ import type { DaemonStatus, ErrorInfo, PlainEvent, ServiceStatus } from './proto
 /** Makes copies of the daemon's state and events that can be sent to another thread. */
 export class StatusWriter {
   readonly #control: Control;
-  /** When a service's last error came. */
-  readonly #errorsAt = new Map<string, number>();
 
   constructor(control: Control) {
     this.#control = control;
@@ -20,18 +18,16 @@ export class StatusWriter {
   }
 
   event(event: BosunEvent): PlainEvent {
-    if ('service' in event && 'error' in event) this.#errorsAt.set(event.service, event.at);
     const plain = Object.entries(event).map(([key, value]) => [key, plainValue(value, event.at)]);
     return Object.fromEntries(plain);
   }
 
-  #service({ state, lastError, ...info }: ServiceInfo): ServiceStatus {
-    const at = this.#errorsAt.get(info.name) ?? Date.now();
+  #service({ state, lastError, lastErrorAt = 0, ...info }: ServiceInfo): ServiceStatus {
     return {
       ...info,
       state: state.status,
       since: 'since' in state ? state.since : undefined,
-      lastError: lastError === undefined ? undefined : errorInfo(lastError, at),
+      lastError: lastError === undefined ? undefined : errorInfo(lastError, lastErrorAt),
     };
   }
 }

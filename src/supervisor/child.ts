@@ -19,6 +19,7 @@ export class Child {
   attempts = 0;
   restarts = 0;
   lastError: Error | undefined;
+  lastErrorAt: number | undefined;
   #state: ServiceState = { status: 'created' };
   #run: Run | undefined;
   #startedBefore = false;
@@ -103,6 +104,7 @@ export class Child {
       } else {
         const error = toError(thrown);
         this.lastError = error;
+        this.lastErrorAt = since;
         this.become({ status: 'failed', since, error });
         host.emit({ type: 'service-start-failed', service: this.name, error });
       }

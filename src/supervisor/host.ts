@@ -65,6 +65,8 @@ export interface ServiceInfo {
   readonly restarts: number;
   /** The last error it failed with, also when it has recovered since. */
   readonly lastError: Error | undefined;
+  /** When it failed with that, in the clock's milliseconds since the epoch. */
+  readonly lastErrorAt: number | undefined;
   readonly critical: boolean;
   /** The services it starts after. */
   readonly dependencies: readonly string[];

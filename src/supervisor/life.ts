@@ -233,6 +233,7 @@ export class Life {
     if (end.kind === 'failed' && end.origin !== 'start') {
       const { error, origin } = end;
       child.lastError = error;
+      child.lastErrorAt = host.clock.now();
       host.emit({ type: 'service-failed', service: child.name, error, origin });
     }
     child.end = end;

@@ -71,6 +71,7 @@ export class Supervisor extends Base {
         state: { ...child.state },
         restarts: child.restarts,
         lastError: child.lastError,
+        lastErrorAt: child.lastErrorAt,
         critical: child.service.options.critical,
         dependencies: [...dependencies].map((dependency) => dependency.name),
         supervisor: this.name,

@@ -1,6 +1,7 @@
 import { entrypoint, type Scope, Service } from 'bosun';
 import { FakeClock } from 'bosun/testing';
 import { describe, expect, it } from 'vitest';
+import { StatusWriter } from '../../src/control/status.ts';
 import type { BosunEvent } from '../../src/events.ts';
 import type { Control } from '../../src/supervisor/host.ts';
 import { hostOf } from '../../src/supervisor/run.ts';
@@ -106,6 +107,19 @@ describe('what operates the daemon', () => {
       errors: [{ code: 'ERR_SERVICE_STOP_FORCED', afterMs: 1_100, abandoned: true }],
     });
     expect(called).toEqual(['the other']);
+  });
+
+  it('knows when a service failed last, also when it was not there to see it', async () => {
+    const operator = new Operator();
+    const broken = new Worker({ name: 'broken', critical: false, restart: 'never' });
+    broken.start = () => {
+      throw new Error('no disk');
+    };
+    const clock = new FakeClock(1_000);
+    await using _daemon = await entrypoint([broken, operator], { ...quiet, clock });
+    await clock.advance(5_000);
+    const [service] = new StatusWriter(operator.control).status().services;
+    expect(service?.lastError).toMatchObject({ code: 'ERR_SERVICE_START', at: 1_000 });
   });
 
   it('says that there is nothing to reload', async () => {

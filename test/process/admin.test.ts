@@ -68,6 +68,18 @@ describe('while the main loop is blocked', () => {
   });
 });
 
+describe('the folder that the daemon was started in', () => {
+  test('names it, also when it is there no more', { timeout: 60_000 }, async () => {
+    const cwd = await mkdtemp(join(folder, 'started-'));
+    await using child = new Child('admin.ts', [JSON.stringify({ cwd })]);
+    const address = await child.match(/http:\/\/127\.0\.0\.1:\d+/);
+    await child.line('ready in');
+    await rm(cwd, { recursive: true });
+    const { status, body } = await ask(address, '/api/status');
+    expect([status, JSON.parse(body).name]).toEqual([200, basename(cwd)]);
+  });
+});
+
 describe('a thread that does not answer', () => {
   test('does not keep the daemon from its end', { timeout: 60_000 }, async () => {
     const preload = new URL('./fixtures/hung-watcher.mjs', import.meta.url);

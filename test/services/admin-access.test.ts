@@ -6,6 +6,7 @@ import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Entrypoint, entrypoint, Service } from 'bosun';
 import { AdminService } from 'bosun/services/admin';
+import { TcpEchoService } from 'bosun/services/tcp-echo';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Answer, ask } from '../support/ask.ts';
 import { RawClient } from '../support/raw-client.ts';
@@ -377,15 +378,23 @@ describe('what is asked', () => {
 });
 
 describe('many connections', () => {
-  test('a probe gets through a thousand idle ones', async () => {
-    await using daemon = await start({ port: 0 });
+  test('a probe gets through a thousand idle ones, and the daemon serves as ever', async () => {
+    const echo = new TcpEchoService({ port: 0 });
+    await using daemon = await entrypoint([new AdminService({ port: 0, healthTimeoutMs: 10_000 }), echo], {
+      log: { level: 'silent' },
+      ownsProcess: false,
+    });
     const address = addressOf(daemon);
     const clients: RawClient[] = [];
     for (let i = 0; i < 1_000; i++) clients.push(await RawClient.to(address));
     expect((await ask(address, '/livez')).status).toBe(200);
     expect((await ask(address, '/readyz')).status).toBe(200);
-    // The first ones were closed for the last.
-    await clients[0]?.ended;
+    await using served = await RawClient.to(String(echo.addresses[0]).replace('tcp:', 'http:'));
+    await served.send('hello\n');
+    await served.until('hello\n');
+    // The first ones were closed for the last, of which a hundred are kept, and for those that asked.
+    await Promise.all(clients.slice(0, 900).map((client) => client.ended));
+    expect(clients.slice(-90).filter(({ socket }) => socket.readyState !== 'open')).toEqual([]);
     await Promise.all(clients.map((client) => client[Symbol.asyncDispose]()));
     expect((await ask(address, '/livez')).status).toBe(200);
   });

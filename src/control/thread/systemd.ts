@@ -83,7 +83,7 @@ export class SystemdNotifier {
     const blockedMs = Math.round(this.#heartbeat.blockedMs);
     if (blockedMs > limitMs) return `the main loop has been blocked for ${blockedMs} ms`;
     try {
-      return await this.#main.call('vital', undefined, { timeoutMs: limitMs });
+      return await this.#main.call('vital', limitMs, { timeoutMs: limitMs });
     } catch (thrown) {
       return `the main loop does not answer: ${toError(thrown).message}`;
     }
