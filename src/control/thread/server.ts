@@ -1,7 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { doneWithin, orAborted } from '../../abort.ts';
-import { systemClock } from '../../clock.ts';
+import { systemClock, type Timer } from '../../clock.ts';
 import { toError } from '../../errors.ts';
 import { ListenError } from '../../net/errors.ts';
 import { type Address, listen } from '../../net/listen.ts';
@@ -50,6 +50,8 @@ const MAX_BODY_BYTES = 16_384;
 /** Of one connection; who sends on without waiting for answers would fill the memory. */
 const MAX_PIPELINED = 64;
 
+/** How long after it listens what the first scrape needs is loaded: that holds up all answers for some 40 ms. */
+const LOAD_AFTER_MS = 200;
 /** How long the last answers may take when it is closed. */
 const LAST_ANSWERS_MS = 500;
 
@@ -65,6 +67,7 @@ export class ControlServer {
   readonly #acting = new Set<Promise<void>>();
   readonly #closing = new AbortController();
   #socket: PrivateSocket | undefined;
+  #loading: Timer | undefined;
 
   constructor(parts: ServerParts) {
     const { main, heartbeat, options } = parts;
@@ -87,6 +90,7 @@ export class ControlServer {
       this.#server.on('error', ({ message }) =>
         main.tell('serverFailed', { server: options.server, message }),
       );
+      this.#loading = systemClock.setTimer(() => void import('./exposition.ts'), LOAD_AFTER_MS).unref();
       return { address };
     } catch (thrown) {
       if (thrown instanceof ListenError && thrown.reason === 'in-use') return { inUse: thrown.message };
@@ -103,6 +107,7 @@ export class ControlServer {
 
   /** Who waits for an action is told that it goes on, or that it does not. */
   async close(): Promise<void> {
+    this.#loading?.cancel();
     const closed = new Promise((resolve) => this.#server.close(resolve));
     const answered = Promise.all(this.#acting);
     const headers = { connection: 'close' };
