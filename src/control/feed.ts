@@ -13,8 +13,8 @@ import { acquireWatcher, type Watcher } from './watcher.ts';
 /** The thread that serves control planes, for one of them. */
 export interface PlaneLease {
   readonly rpc: Rpc<ThreadMethods>;
-  /** For what changes without an event. */
-  tellStatus(): void;
+  /** Tells the thread, now, the daemon's state and the lines of the log that have been gathered. */
+  tell(): void;
   /** The thread ends when nobody holds it any more. */
   release(): Promise<void>;
 }
@@ -25,6 +25,7 @@ class Feed {
   readonly #rpc: Rpc<ThreadMethods>;
   readonly #writer: StatusWriter;
   readonly #ending = new AsyncDisposableStack();
+  readonly #pump: LinePump;
   #due: NodeJS.Immediate | undefined;
 
   constructor(host: Host, watcher: Watcher) {
@@ -43,9 +44,8 @@ class Feed {
       serverFailed: ({ server, message }) =>
         host.loggerFor(server).error(`the server has failed: ${message}`),
     });
-    this.#ending.adopt(new LinePump(control, (lines) => this.#rpc.tell('lines', lines)), (pump) =>
-      pump.close(),
-    );
+    this.#pump = new LinePump(control, (lines) => this.#rpc.tell('lines', lines));
+    this.#ending.defer(() => this.#pump.close());
     this.#ending.defer(() => clearImmediate(this.#due));
     this.#ending.defer(
       control.on((event) => {
@@ -64,6 +64,11 @@ class Feed {
     this.#rpc.tell('status', this.#writer.status());
   }
 
+  tell(): void {
+    this.tellStatus();
+    this.#pump.flush();
+  }
+
   close(): Promise<void> {
     return this.#ending.disposeAsync();
   }
@@ -80,7 +85,7 @@ export function acquirePlane(host: Host, onEnd: (error: Error) => void): PlaneLe
   feed.holders += 1;
   return {
     rpc: watcher.rpc,
-    tellStatus: () => feed.tellStatus(),
+    tell: () => feed.tell(),
     async release() {
       feed.holders -= 1;
       if (feed.holders === 0) {

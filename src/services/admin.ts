@@ -98,6 +98,7 @@ export class AdminService extends AdminOptions {
     ending.defer(async () => {
       this.#address = undefined;
       this.#inUse = undefined;
+      plane.tell();
       await plane.rpc.call('unlisten', this.name, { timeoutMs: CLOSE_TIMEOUT_MS }).catch(() => {});
     });
     if (await this.#listen(plane, scope)) return;
@@ -108,7 +109,7 @@ export class AdminService extends AdminOptions {
         if (await this.#listen(plane, scope)) break;
       }
       scope.log.info(`serving at ${this.addresses}`);
-      plane.tellStatus();
+      plane.tell();
     });
   }
 

@@ -80,6 +80,20 @@ describe('the folder that the daemon was started in', () => {
   });
 });
 
+describe('who follows the log', () => {
+  test('is told of the last lines of a shutdown, however short it is', { timeout: 60_000 }, async () => {
+    await using child = new Child('admin.ts');
+    const address = await child.match(/http:\/\/127\.0\.0\.1:\d+/);
+    await child.line('ready in');
+    await using client = await RawClient.to(address);
+    await client.send('GET /api/logs?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n');
+    await client.until('ready in');
+    child.kill('SIGTERM');
+    expect(await client.all()).toContain('stopping: SIGTERM');
+    expect((await child.exit).code).toBe(0);
+  });
+});
+
 describe('a thread that does not answer', () => {
   test('does not keep the daemon from its end', { timeout: 60_000 }, async () => {
     const preload = new URL('./fixtures/hung-watcher.mjs', import.meta.url);
