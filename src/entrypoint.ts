@@ -6,6 +6,7 @@ import { type Context, ContextStore } from './context.ts';
 import {
   EntrypointStopped,
   HookForcedError,
+  NoReloadError,
   ShutdownError,
   StopForcedError,
   StrayError,
@@ -328,11 +329,28 @@ export class Entrypoint implements AsyncDisposable {
   }
 
   async #end(cleanUp: () => unknown): Promise<void> {
+    const begun = this.#clock.now();
     try {
-      await cleanUp();
+      if (await this.#doneOrForced(cleanUp)) return;
+      const why = toError(this.#force.signal.reason).message;
+      const afterMs = this.#clock.now() - begun;
+      this.#stopErrors.push(
+        new StopForcedError(ROOT, why, afterMs, ['what is to be seen until the end'], true),
+      );
     } catch (thrown) {
       this.#stopErrors.push(toError(thrown));
     }
+  }
+
+  /** Whether it is done; `false`: it still was not when it had been forced, and is left behind. */
+  async #doneOrForced(code: () => unknown): Promise<boolean> {
+    const { signal } = this.#force;
+    const work = (async () => void (await code()))();
+    const forced = await orAborted(work, signal).catch((thrown: unknown) => {
+      if (!signal.aborted || thrown !== signal.reason) throw thrown;
+      return true;
+    });
+    return !forced || (await doneWithin(work, FORCED_GRACE_MS, this.#clock));
   }
 
   #finish(exitCode: number): void {
@@ -372,15 +390,8 @@ export class Entrypoint implements AsyncDisposable {
   async #callHook(name: Exclude<keyof Hooks, 'reload'>): Promise<void> {
     const hook = this.#hooks[name];
     if (hook === undefined) return;
-    const { signal } = this.#force;
-    const work = (async () => void (await hook(this)))();
-    const forced = await orAborted(work, signal).catch((thrown: unknown) => {
-      if (!signal.aborted || thrown !== signal.reason) throw thrown;
-      return true;
-    });
-    if (forced && !(await doneWithin(work, FORCED_GRACE_MS, this.#clock))) {
-      throw new HookForcedError(name, toError(signal.reason));
-    }
+    if (await this.#doneOrForced(() => hook(this))) return;
+    throw new HookForcedError(name, toError(this.#force.signal.reason));
   }
 
   async #tryHook(hook: 'preStop' | 'postStop'): Promise<void> {
@@ -436,7 +447,10 @@ export class Entrypoint implements AsyncDisposable {
       },
       services: () => this.services,
       restart: (name) => this.#inContext(() => this.restart(name)),
-      reload: () => this.#inContext(() => this.#reload()),
+      reload: async () => {
+        if (this.#hooks.reload === undefined) throw new NoReloadError('the daemon has no reload hook');
+        await this.#inContext(() => this.#reload());
+      },
       on: (listener) => this.#events.on(listener),
       tapLog: (listener) => logging.tap(listener),
       atEnd: (cleanUp) => this.#atEnd.push(cleanUp),

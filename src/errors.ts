@@ -140,6 +140,11 @@ export class StopForcedError extends BosunError {
   }
 }
 
+/** The daemon was made without a `reload` hook: there is nothing that a reload could do. */
+export class NoReloadError extends BosunError {
+  readonly code = 'ERR_NO_RELOAD';
+}
+
 /** The errors of a shutdown, one per service that failed to stop or had to be forced. */
 export class ShutdownError extends AggregateError {
   readonly code = 'ERR_SHUTDOWN';

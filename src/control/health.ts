@@ -17,8 +17,15 @@ const pending = new WeakMap<Service, Question>();
 /** After so many times the limit it is asked again: what the first question waits for may never come. */
 const PATIENCE = 10;
 
-/** Asks all running services how they are; one that does not say so within `limitMs` is not well. */
-export async function askHealth({ root, clock, control }: Host, limitMs: number): Promise<HealthReport> {
+/**
+ * Asks running services how they are, those for which `wanted` says so; one that does not answer within `limitMs` is
+ * not well.
+ */
+export async function askHealth(
+  { root, clock, control }: Host,
+  limitMs: number,
+  wanted: (name: string) => boolean = () => true,
+): Promise<HealthReport> {
   const running = new Map(
     control
       .services()
@@ -26,7 +33,7 @@ export async function askHealth({ root, clock, control }: Host, limitMs: number)
   );
   const ask = async (service: Service): Promise<[string, HealthInfo][]> => {
     const runningSince = running.get(service.name);
-    if (runningSince === undefined) return [];
+    if (runningSince === undefined || !wanted(service.name)) return [];
     const known = pending.get(service);
     const stands = known?.runningSince === runningSince && clock.now() - known.askedAt < PATIENCE * limitMs;
     const answer = stands ? known.answer : healthOf(service);

@@ -18,21 +18,23 @@ export class LinePump {
     this.#untap = control.tapLog((line) => this.#add(line));
   }
 
+  /** Passes on what has been gathered, now. */
+  flush(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    const lines = this.#lines.slice(-MAX_LINES);
+    this.#lines = [];
+    if (lines.length > 0) this.#send(lines);
+  }
+
   close(): void {
     this.#untap();
-    this.#timer?.cancel();
+    this.flush();
   }
 
   #add(line: string): void {
     this.#lines.push(line);
     if (this.#lines.length > 2 * MAX_LINES) this.#lines = this.#lines.slice(-MAX_LINES);
-    this.#timer ??= systemClock.setTimer(() => this.#flush(), GATHER_MS).unref();
-  }
-
-  #flush(): void {
-    this.#timer = undefined;
-    const lines = this.#lines.slice(-MAX_LINES);
-    this.#lines = [];
-    this.#send(lines);
+    this.#timer ??= systemClock.setTimer(() => this.flush(), GATHER_MS).unref();
   }
 }

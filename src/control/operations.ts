@@ -1,48 +1,24 @@
-import { BosunError } from '../errors.ts';
 import type { HeapSnapshots } from '../observe/memory/heap-snapshot.ts';
-import type { Scope } from '../service.ts';
-import { hostOf } from '../supervisor/run.ts';
-import type { MainMethods } from './protocol.ts';
+import type { Host } from '../supervisor/host.ts';
+import type { MainMethods, SnapshotPlace } from './protocol.ts';
 
-/** A service cannot be restarted by what itself serves. */
-export class OwnRestartError extends BosunError {
-  readonly code = 'ERR_OWN_RESTART';
-}
+type Operations = Pick<MainMethods, 'restart' | 'reload' | 'profile' | 'heapPlan' | 'heapSnapshot'>;
 
-/** For whom the operations are done. */
-export interface OperationsOptions {
-  /** The service that offers them. */
-  readonly service: string;
-  readonly scope: Scope;
-  /** `undefined`: a folder of its own below the system's for temporary files, for its user alone. */
-  readonly snapshotDir: string | undefined;
-}
-
-/** What the control plane's server has the main thread do. */
-export function operations({
-  service,
-  scope,
-  snapshotDir,
-}: OperationsOptions): Pick<MainMethods, 'restart' | 'reload' | 'profile' | 'heapPlan' | 'heapSnapshot'> {
-  const { control, clock, emit } = hostOf(scope);
-  const { log } = scope;
-  let snapshots: HeapSnapshots | undefined;
-  const heapSnapshots = async () => {
+/** What the servers of the control plane have the main thread do. What is to be cleaned up is left to `ending`. */
+export function operations(host: Host, ending: AsyncDisposableStack): Operations {
+  const { control, clock, emit } = host;
+  const snapshots = new Map<string | undefined, HeapSnapshots>();
+  const heapSnapshots = async ({ server, dir }: SnapshotPlace) => {
     const { HeapSnapshots } = await import('../observe/memory/heap-snapshot.ts');
-    if (snapshots === undefined) {
-      const made = new HeapSnapshots({ dir: snapshotDir, clock, log });
-      scope.defer(() => made[Symbol.asyncDispose]());
-      snapshots = made;
+    let known = snapshots.get(dir);
+    if (known === undefined) {
+      known = ending.use(new HeapSnapshots({ dir, clock, log: host.loggerFor(server) }));
+      snapshots.set(dir, known);
     }
-    return snapshots;
+    return known;
   };
   return {
-    async restart(name) {
-      if (name === service) {
-        throw new OwnRestartError(`"${service}" serves this request: it cannot be restarted by it`);
-      }
-      await control.restart(name);
-    },
+    restart: (name) => control.restart(name),
     reload: () => control.reload(),
     async profile({ seconds, hertz, format }, signal) {
       const { takeProfile } = await import('../observe/profile/index.ts');
@@ -51,11 +27,11 @@ export function operations({
       emit({ type: 'profile-taken', report });
       return format === 'report' ? report : await profile.encode(format);
     },
-    async heapPlan() {
-      return await (await heapSnapshots()).plan();
+    async heapPlan(place) {
+      return await (await heapSnapshots(place)).plan();
     },
-    async heapSnapshot(_argument, signal) {
-      const taking = await heapSnapshots();
+    async heapSnapshot(place, signal) {
+      const taking = await heapSnapshots(place);
       const { refusal } = await taking.plan();
       if (refusal !== null) return refusal;
       const taken = await taking.take(signal);

@@ -67,8 +67,10 @@ export interface LoopFigures {
   readonly requestP99Ms: number | null;
 }
 
-/** What the server of the control plane is told. */
+/** What a server of the control plane is told. */
 export interface ServerOptions {
+  /** The service whose server it is: its name. */
+  readonly server: string;
   readonly host: string;
   readonly port: number;
   readonly path: string | undefined;
@@ -79,6 +81,20 @@ export interface ServerOptions {
   readonly maxConnections: number;
   readonly livenessLimitMs: number;
   readonly healthTimeoutMs: number;
+  /** `undefined`: a folder of its own. */
+  readonly snapshotDir: string | undefined;
+}
+
+/** Where a server listens, or why it does not: somebody else does. */
+export type Listening =
+  | { readonly address: Address; readonly inUse?: undefined }
+  | { readonly address?: undefined; readonly inUse: string };
+
+/** Where heap snapshots are to be written. */
+export interface SnapshotPlace {
+  /** The server that asks. */
+  readonly server: string;
+  readonly dir: string | undefined;
 }
 
 export const profileFormats = ['cpuprofile', 'pprof', 'report'] as const;
@@ -94,6 +110,8 @@ export interface ProfileRequest {
 
 /** Somebody asked for something to be done. */
 export interface AuditEntry {
+  /** The server that was asked. */
+  readonly server: string;
   readonly remote: string;
   readonly userAgent: string | undefined;
   readonly method: string;
@@ -123,10 +141,10 @@ export interface StallOptions {
 
 /** What the thread does for the main one. */
 export type ThreadMethods = {
-  /** Opens the control plane's server; one at a time. */
-  listen(options: ServerOptions, signal: AbortSignal): Promise<Address>;
-  /** Closes it. */
-  unlisten(argument: undefined): Promise<void>;
+  /** Opens a server of the control plane; one for each name. */
+  listen(options: ServerOptions, signal: AbortSignal): Promise<Listening>;
+  /** Closes the server of that name. */
+  unlisten(server: string): Promise<void>;
   status(status: DaemonStatus): void;
   event(event: PlainEvent): void;
   /** Lines of the log, as JSON. */
@@ -145,21 +163,24 @@ export type ThreadMethods = {
 
 /** What the main thread does for the other. */
 export type MainMethods = {
-  health(argument: undefined): Promise<HealthReport>;
+  /** One that takes longer than `limitMs` is not well. */
+  health(limitMs: number): Promise<HealthReport>;
   /** The metrics of the main thread. */
   collect(argument: undefined): Collected;
   figures(argument: undefined): LoopFigures;
   restart(service: string): Promise<void>;
   reload(argument: undefined): Promise<void>;
   profile(request: ProfileRequest, signal: AbortSignal): Promise<Uint8Array | ProfileReport>;
-  heapPlan(argument: undefined): Promise<SnapshotPlan>;
-  heapSnapshot(argument: undefined, signal: AbortSignal): Promise<HeapSnapshot | SnapshotRefusal>;
+  heapPlan(place: SnapshotPlace): Promise<SnapshotPlan>;
+  heapSnapshot(place: SnapshotPlace, signal: AbortSignal): Promise<HeapSnapshot | SnapshotRefusal>;
   /** Logs an action. */
   audit(entry: AuditEntry): void;
   /** Logs that somebody was not let in. */
   refused(entry: AuditEntry): void;
-  /** What is wrong with a service that the daemon cannot do without; `undefined`: nothing. */
-  vital(argument: undefined): Promise<string | undefined>;
+  /** A server that listened has met with an error. */
+  serverFailed(failure: { readonly server: string; readonly message: string }): void;
+  /** What is wrong with a service that the daemon cannot do without, said within `limitMs`; `undefined`: nothing. */
+  vital(limitMs: number): Promise<string | undefined>;
   /** systemd could not be told. */
   notifyFailed(message: string): void;
   /** A stall is over. */

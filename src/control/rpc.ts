@@ -101,8 +101,8 @@ export class Rpc<Remote extends Methods> {
             () => giveUp(new NoAnswerError(`no answer within ${timeoutMs} ms`)),
             timeoutMs,
           );
-    this.#post({ kind: 'call', id, method, argument });
     try {
+      this.#post({ kind: 'call', id, method, argument });
       return (await answer.promise) as Result<Remote[Name]>;
     } finally {
       timer?.cancel();

@@ -5,8 +5,6 @@ import type { DaemonStatus, ErrorInfo, PlainEvent, ServiceStatus } from './proto
 /** Makes copies of the daemon's state and events that can be sent to another thread. */
 export class StatusWriter {
   readonly #control: Control;
-  /** When a service's last error came. */
-  readonly #errorsAt = new Map<string, number>();
 
   constructor(control: Control) {
     this.#control = control;
@@ -20,14 +18,12 @@ export class StatusWriter {
   }
 
   event(event: BosunEvent): PlainEvent {
-    if ('service' in event && 'error' in event) this.#errorsAt.set(event.service, event.at);
     const plain = Object.entries(event).map(([key, value]) => [key, plainValue(value, event.at)]);
     return Object.fromEntries(plain);
   }
 
-  #service({ state, lastError, ...info }: ServiceInfo): ServiceStatus {
+  #service({ state, lastError, lastErrorAt = 0, ...info }: ServiceInfo): ServiceStatus {
     const { name, type, restarts, critical, dependencies, supervisor, addresses } = info;
-    const at = this.#errorsAt.get(name) ?? Date.now();
     return {
       name,
       type,
@@ -38,7 +34,7 @@ export class StatusWriter {
       addresses,
       state: state.status,
       since: 'since' in state ? state.since : undefined,
-      lastError: lastError === undefined ? undefined : errorInfo(lastError, at),
+      lastError: lastError === undefined ? undefined : errorInfo(lastError, lastErrorAt),
     };
   }
 }

@@ -4,7 +4,7 @@ import type { BosunEvent } from '../events.ts';
 import type { Host } from '../supervisor/host.ts';
 import { essential } from './essential.ts';
 import { askHealth } from './health.ts';
-import { acquireWatcher, type WatcherLease } from './watcher.ts';
+import { acquireWatcher, type Watcher, type WatcherLease } from './watcher.ts';
 
 /** What systemd told this process at its start; see sd_notify(3). */
 export interface SystemdOptions {
@@ -18,6 +18,8 @@ export interface SystemdOptions {
 const GATHER_MS = 1_000;
 /** How long after the end of its thread another one is begun. */
 const AGAIN_MS = 1_000;
+/** Of the time in which the thread wants to know how the services are, what they may take. */
+const HEALTH_SHARE = 0.8;
 /** How long the last messages may take. */
 const FLUSH_MS = 1_000;
 
@@ -64,8 +66,6 @@ class SystemdLink {
     this.#lease = this.#acquire();
     const { control } = host;
     const unfollow = control.on((event) => this.#onEvent(event));
-    if (control.phase === 'ready') this.#tell('READY=1');
-    else this.#sayStatus();
     control.atEnd(async () => {
       this.#ended = true;
       unfollow();
@@ -87,10 +87,11 @@ class SystemdLink {
     });
     const { watcher } = lease;
     watcher.offer({
-      vital: () => this.#vital(),
+      vital: (limitMs) => this.#vital(limitMs),
       notifyFailed: (message) => this.#warn(message),
     });
     watcher.rpc.tell('linkSystemd', this.#options);
+    this.#sayPhase(watcher);
     return lease;
   }
 
@@ -125,6 +126,14 @@ class SystemdLink {
     this.#lease.watcher.rpc.tell('notify', [state, ...more, `STATUS=${this.#said}`]);
   }
 
+  /** To a thread that has just begun: what was told to the one before it may not have come to systemd. */
+  #sayPhase({ rpc }: Watcher): void {
+    const { phase } = this.#host.control;
+    this.#said = statusText(this.#host);
+    const state = phase === 'ready' ? ['READY=1'] : phase === 'stopping' ? ['STOPPING=1'] : [];
+    rpc.tell('notify', [...state, `STATUS=${this.#said}`]);
+  }
+
   #sayStatus(): void {
     const text = statusText(this.#host);
     if (text === this.#said) return;
@@ -133,12 +142,14 @@ class SystemdLink {
   }
 
   /** What is wrong with a service that the daemon cannot do without. */
-  async #vital(): Promise<string | undefined> {
+  async #vital(limitMs: number): Promise<string | undefined> {
     const { control } = this.#host;
     if (control.phase !== 'ready') return undefined;
-    const health = await askHealth(this.#host, this.#healthTimeoutMs);
-    const unwell = [...essential(control.services())].find(({ name }) => health[name]?.ok === false);
-    return unwell && `${unwell.name}: ${health[unwell.name]?.detail ?? 'not well'}`;
+    const names = new Set([...essential(control.services())].map(({ name }) => name));
+    const healthLimitMs = HEALTH_SHARE * Math.min(limitMs, this.#healthTimeoutMs);
+    const health = await askHealth(this.#host, healthLimitMs, (name) => names.has(name));
+    const [unwell] = Object.entries(health).filter(([, { ok }]) => !ok);
+    return unwell && `${unwell[0]}: ${unwell[1].detail ?? 'not well'}`;
   }
 
   #warn(message: string): void {

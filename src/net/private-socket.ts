@@ -19,6 +19,7 @@ const WRITABLE_BY_ANYONE = 0o002;
  * folder that is closed to others, and then linked to its place. The socket of a daemon that is gone is replaced.
  *
  * @throws {ListenError} `ERR_LISTEN`: also when anyone may put files into the folder.
+ * @throws `signal.reason` when the signal aborts first; then nothing is left.
  */
 export async function listenPrivately(
   server: Server,
@@ -51,12 +52,13 @@ export async function listenPrivately(
       await removeStale(path, Object.assign(new Error('it exists'), { code: 'EADDRINUSE' }));
       await link(made, path);
     });
-    return {
-      async remove() {
-        const present = await lstat(path).catch(() => undefined);
-        if (present?.ino === ino) await unlink(path).catch(() => {});
-      },
+    const remove = async () => {
+      const present = await lstat(path).catch(() => undefined);
+      if (present?.ino === ino) await unlink(path).catch(() => {});
     };
+    if (signal.aborted) await remove();
+    signal.throwIfAborted();
+    return { remove };
   } catch (thrown) {
     server.close();
     throw thrown;

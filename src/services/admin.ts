@@ -1,25 +1,23 @@
 /** The control plane: probes, metrics, an API and a page about the daemon, served off its main thread. */
 import { BlockList, isIP, isIPv6 } from 'node:net';
 import { z } from 'zod';
-import { Collector } from '../control/collect.ts';
-import { askHealth } from '../control/health.ts';
-import { LinePump } from '../control/line-pump.ts';
-import { LoopReader } from '../control/loop-figures.ts';
-import { operations } from '../control/operations.ts';
-import type { AuditEntry } from '../control/protocol.ts';
-import { StatusWriter } from '../control/status.ts';
+import { acquirePlane, type PlaneLease } from '../control/feed.ts';
 import { linkSystemd } from '../control/systemd.ts';
-import { acquireWatcher } from '../control/watcher.ts';
 import { OptionsError } from '../errors.ts';
 import { type Address, formatAddress } from '../net/listen.ts';
 import { portNumber, refusePathWithPort } from '../net/listen-options.ts';
 import { limitMs, secret } from '../options.ts';
-import { type Logger, type Scope, Service } from '../service.ts';
+import { type Health, type Scope, Service } from '../service.ts';
 import { hostOf } from '../supervisor/run.ts';
 
 const defaults = { host: '127.0.0.1', port: 7171 };
 
 const MIN_TOKEN_LENGTH = 16;
+/** Between two attempts to listen where somebody else does; each is twice as long as the one before. */
+const MIN_PAUSE_MS = 1_000;
+const MAX_PAUSE_MS = 30_000;
+/** How long the end may wait for the thread; then that is ended as it is. */
+const CLOSE_TIMEOUT_MS = 1_000;
 
 const loopback = new BlockList();
 loopback.addSubnet('127.0.0.0', 8);
@@ -70,6 +68,8 @@ const AdminOptions = Service.extend({
  */
 export class AdminService extends AdminOptions {
   #address: Address | undefined;
+  /** Why it does not serve. */
+  #inUse: string | undefined;
 
   /** @throws {OptionsError} `ERR_OPTIONS` */
   constructor(...options: ConstructorParameters<typeof AdminOptions>) {
@@ -82,77 +82,54 @@ export class AdminService extends AdminOptions {
     throw new OptionsError(owner, [{ path: ['host'], rule, received: host }]);
   }
 
-  /** @throws {RemoteError} `ERR_LISTEN` */
+  /** @throws {RemoteError} `ERR_LISTEN`; an address in use is tried again until it is free. */
   override async start(scope: Scope): Promise<void> {
     const host = hostOf(scope);
     const { control } = host;
-    const lease = acquireWatcher(host, (error) => scope.fail(error));
-    const { watcher } = lease;
-    const { rpc } = watcher;
-    const writer = new StatusWriter(control);
-    const collector = new Collector(host);
-    const { host: name, port, path, token, hosts, snapshotDir } = this.options;
-    const { maxConnections, livenessLimitMs, healthTimeoutMs } = this.options;
-    const reader = new LoopReader(host);
-    watcher.offer({
-      figures: () => reader.read(),
-      health: () => askHealth(host, healthTimeoutMs),
-      collect: () => collector.collect(),
-      ...operations({ service: this.name, scope, snapshotDir }),
-      audit: (entry) => logAction(scope.log, entry),
-      refused: (entry) => logRefusal(scope.log, entry),
-    });
-    linkSystemd(host, healthTimeoutMs);
-    let due: NodeJS.Immediate | undefined;
-    const tellStatus = () => {
-      clearImmediate(due);
-      due = undefined;
-      rpc.tell('status', writer.status());
-    };
-    const unfollow = control.on((event) => {
-      rpc.tell('event', writer.event(event));
-      // A thousand services that start at a time are one change; that the daemon stops is known at once.
-      if (event.type.startsWith('entrypoint-')) tellStatus();
-      else due ??= setImmediate(tellStatus);
-    });
-    const pump = new LinePump(control, (lines) => rpc.tell('lines', lines));
-    tellStatus();
+    const plane = acquirePlane(host, (error) => scope.fail(error));
+    const ending = new AsyncDisposableStack();
+    ending.defer(() => plane.release());
     scope.defer(async () => {
       // Everybody else is to be seen until the end.
-      if (control.phase === 'stopping') control.atEnd(close);
-      else await close();
+      if (control.phase === 'stopping') control.atEnd(() => ending.disposeAsync());
+      else await ending.disposeAsync();
     });
-    const close = async () => {
-      unfollow();
-      clearImmediate(due);
-      pump.close();
-      collector.close();
-      reader[Symbol.dispose]();
+    linkSystemd(host, this.options.healthTimeoutMs);
+    ending.defer(async () => {
       this.#address = undefined;
-      await rpc.call('unlisten', undefined).catch(() => {});
-      await lease.release();
-    };
-    this.#address = await rpc.call(
-      'listen',
-      { host: name, port, path, token, hosts, maxConnections, livenessLimitMs, healthTimeoutMs },
-      { signal: scope.signal },
-    );
+      this.#inUse = undefined;
+      plane.tell();
+      await plane.rpc.call('unlisten', this.name, { timeoutMs: CLOSE_TIMEOUT_MS }).catch(() => {});
+    });
+    if (await this.#listen(plane, scope)) return;
+    scope.log.warn(`${this.#inUse}; it is tried again until it is free`);
+    scope.spawn('listen', async (signal) => {
+      for (let pauseMs = MIN_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, MAX_PAUSE_MS)) {
+        await scope.clock.sleep(pauseMs, { signal });
+        if (await this.#listen(plane, scope)) break;
+      }
+      scope.log.info(`serving at ${this.addresses}`);
+      plane.tell();
+    });
+  }
+
+  /** Whether it does; when somebody else listens there, it does not. */
+  async #listen({ rpc }: PlaneLease, { signal }: Scope): Promise<boolean> {
+    const { host, port, path, token, hosts, snapshotDir } = this.options;
+    const { maxConnections, livenessLimitMs, healthTimeoutMs } = this.options;
+    const limits = { maxConnections, livenessLimitMs, healthTimeoutMs };
+    const options = { server: this.name, host, port, path, token, hosts, snapshotDir, ...limits };
+    const { address, inUse } = await rpc.call('listen', options, { signal });
+    this.#address = address;
+    this.#inUse = inUse;
+    return address !== undefined;
   }
 
   override get addresses(): readonly string[] {
     return this.#address === undefined ? [] : [formatAddress(this.#address, 'http')];
   }
-}
 
-function logAction(log: Logger, entry: AuditEntry): void {
-  const { method, path, remote, userAgent, status, durationMs, error } = entry;
-  const who = userAgent === undefined ? remote : `${remote} (${userAgent})`;
-  const what = `${method} ${path} by ${who}: ${status} in ${durationMs} ms`;
-  log.info(entry, error === undefined ? what : `${what}: ${error}`);
-}
-
-function logRefusal(log: Logger, entry: AuditEntry): void {
-  const { method, path, remote, status, error, unsaid = 0 } = entry;
-  const more = unsaid === 0 ? '' : `; ${unsaid} more were refused before it`;
-  log.warn(entry, `refused ${method} ${path} by ${remote}: ${status}, ${error}${more}`);
+  override health(): Health {
+    return this.#inUse === undefined ? { ok: true } : { ok: false, detail: this.#inUse };
+  }
 }

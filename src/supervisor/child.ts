@@ -19,6 +19,7 @@ export class Child {
   attempts = 0;
   restarts = 0;
   lastError: Error | undefined;
+  lastErrorAt: number | undefined;
   /** Failures so far, those to start included. */
   failures = 0;
   /** Stops, roll-backs included, that failed or had to be forced: each error is one. */
@@ -70,8 +71,9 @@ export class Child {
     this.#state = transition(this.name, this.#state, state);
   }
 
-  failed(error: Error): void {
+  failed(error: Error, at: number): void {
     this.lastError = error;
+    this.lastErrorAt = at;
     this.failures += 1;
   }
 
@@ -114,7 +116,7 @@ export class Child {
         host.emit({ type: 'service-stopped', service: this.name, reason: 'rollback', durationMs });
       } else {
         const error = toError(thrown);
-        this.failed(error);
+        this.failed(error, since);
         this.become({ status: 'failed', since, error });
         host.emit({ type: 'service-start-failed', service: this.name, error });
       }

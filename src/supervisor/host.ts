@@ -37,7 +37,12 @@ export interface Control {
   services(): ServiceInfo[];
   /** As `Entrypoint.restart`; in a context of its own, whoever asks. */
   restart(name: string): Promise<void>;
-  /** Does what SIGHUP does. @throws what the reload hook throws; that is logged, too. */
+  /**
+   * Does what SIGHUP does.
+   *
+   * @throws {NoReloadError} `ERR_NO_RELOAD`
+   * @throws what the reload hook throws; that is logged, too.
+   */
   reload(): Promise<void>;
   /** Calls `listener` for every event. Returns the way to end that. */
   on(listener: (event: BosunEvent) => void): () => void;
@@ -68,6 +73,8 @@ export interface ServiceInfo {
   readonly lastStopMs: number | undefined;
   /** The last error it failed with, also when it has recovered since. */
   readonly lastError: Error | undefined;
+  /** When it failed with that, in the clock's milliseconds since the epoch. */
+  readonly lastErrorAt: number | undefined;
   readonly critical: boolean;
   /** The services it starts after. */
   readonly dependencies: readonly string[];

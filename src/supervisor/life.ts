@@ -232,7 +232,7 @@ export class Life {
     const { host } = this;
     if (end.kind === 'failed' && end.origin !== 'start') {
       const { error, origin } = end;
-      child.failed(error);
+      child.failed(error, host.clock.now());
       host.emit({ type: 'service-failed', service: child.name, error, origin });
     }
     child.end = end;

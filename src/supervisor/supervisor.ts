@@ -75,6 +75,7 @@ export class Supervisor extends Base {
         lastStartMs: child.lastStartMs,
         lastStopMs: child.lastStopMs,
         lastError: child.lastError,
+        lastErrorAt: child.lastErrorAt,
         critical: child.service.options.critical,
         dependencies: [...dependencies].map((dependency) => dependency.name),
         supervisor: this.name,

@@ -1,5 +1,7 @@
 import { entrypoint, type Scope, Service } from 'bosun';
+import { FakeClock } from 'bosun/testing';
 import { describe, expect, it } from 'vitest';
+import { StatusWriter } from '../../src/control/status.ts';
 import type { BosunEvent } from '../../src/events.ts';
 import type { Control } from '../../src/supervisor/host.ts';
 import { hostOf } from '../../src/supervisor/run.ts';
@@ -85,5 +87,44 @@ describe('what operates the daemon', () => {
     });
     expect(sawStopped).toBe(true);
     await expect(daemon.closed).resolves.toMatchObject({ exitCode: 1 });
+  });
+
+  it('is not called without end: what does not come to one is left behind, and the others are called', async () => {
+    const operator = new Operator();
+    const clock = new FakeClock();
+    const daemon = await entrypoint([operator], { ...quiet, clock, shutdown: { timeoutMs: 1_000 } });
+    const called: string[] = [];
+    operator.control.atEnd(() => new Promise(() => {}));
+    operator.control.atEnd(async () => void called.push('the other'));
+    const stop = daemon.stop();
+    stop.catch(() => {});
+    await clock.advance(999);
+    expect(daemon.ready).toBe(false);
+    expect(called).toEqual([]);
+    await clock.advance(200);
+    await expect(stop).rejects.toMatchObject({
+      code: 'ERR_SHUTDOWN',
+      errors: [{ code: 'ERR_SERVICE_STOP_FORCED', afterMs: 1_100, abandoned: true }],
+    });
+    expect(called).toEqual(['the other']);
+  });
+
+  it('knows when a service failed last, also when it was not there to see it', async () => {
+    const operator = new Operator();
+    const broken = new Worker({ name: 'broken', critical: false, restart: 'never' });
+    broken.start = () => {
+      throw new Error('no disk');
+    };
+    const clock = new FakeClock(1_000);
+    await using _daemon = await entrypoint([broken, operator], { ...quiet, clock });
+    await clock.advance(5_000);
+    const [service] = new StatusWriter(operator.control).status().services;
+    expect(service?.lastError).toMatchObject({ code: 'ERR_SERVICE_START', at: 1_000 });
+  });
+
+  it('says that there is nothing to reload', async () => {
+    const operator = new Operator();
+    await using _daemon = await entrypoint([operator], quiet);
+    await expect(operator.control.reload()).rejects.toMatchObject({ code: 'ERR_NO_RELOAD' });
   });
 });

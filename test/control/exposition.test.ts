@@ -7,6 +7,7 @@ import { FamilyTable } from '../../src/control/family-table.ts';
 import { NoAnswerError, RemoteError } from '../../src/control/rpc.ts';
 import { expose } from '../../src/control/thread/exposition.ts';
 import { metrics } from '../../src/control/thread/metrics.ts';
+import { Samples } from '../../src/control/thread/samples.ts';
 import { Observer, Scrape } from '../support/metrics.ts';
 
 function collected(given: readonly Metric[]): Collected {
@@ -98,8 +99,9 @@ describe('while the main thread', () => {
   /** What a scrape gives when the main thread does that, after one that it has answered. */
   async function scraped(call: () => Promise<Collected>) {
     const answers = [() => Promise.resolve(collected([gauge('app', 'App.', 7)])), call];
-    const main = { call: () => answers.shift()?.() };
-    const plane = { main, heartbeat: { blockedMs: 0 } } as unknown as Parameters<typeof metrics>[0];
+    const main = { call: () => answers.shift()?.() } as unknown as ConstructorParameters<typeof Samples>[0];
+    const heartbeat = { blockedMs: 0 } as ConstructorParameters<typeof Samples>[1];
+    const plane = { samples: new Samples(main, heartbeat) } as Parameters<typeof metrics>[0];
     const ask = { request: { headers: {} } } as Parameters<typeof metrics>[1];
     await metrics(plane, ask);
     return new Scrape('', String((await metrics(plane, ask)).body));

@@ -1,70 +1,61 @@
 import type { IncomingMessage } from 'node:http';
-import { FakeClock, settle } from 'bosun/testing';
+import { FakeClock } from 'bosun/testing';
 import { expect, test } from 'vitest';
 import { Guard } from '../../src/control/thread/guard.ts';
 
-const never = new AbortController().signal;
+const token = 'a-token-of-the-tests';
 
-/** A guard, and those who ask it with a token. */
-function guarded() {
+/** One who guesses, by a clock of its own. */
+function guessing() {
   const clock = new FakeClock();
-  const guard = new Guard({ token: 'secret', host: '127.0.0.1', hosts: [], path: undefined }, clock);
-  const ask = (token: string, signal = never) => {
-    const request = {
-      headers: { host: '127.0.0.1', authorization: `Bearer ${token}` },
-      method: 'GET',
-      httpVersion: '1.1',
-      socket: { localAddress: '127.0.0.1' },
-    } as unknown as IncomingMessage;
-    return guard.admit(request, ['api', 'status'], signal).catch(({ code }) => code);
+  const guard = new Guard({ token, host: '127.0.0.1', hosts: [], path: undefined }, clock);
+  const answers: string[] = [];
+  const guess = (given = 'guess', signal = new AbortController().signal) => {
+    const headers = { host: 'localhost', authorization: `Bearer ${given}` };
+    const request = { headers, socket: {}, httpVersion: '1.1', method: 'GET' } as IncomingMessage;
+    return guard.admit(request, ['api', 'status'], signal).then(
+      () => void answers.push('200'),
+      ({ status, headers: { 'retry-after': after } }) =>
+        void answers.push(after === undefined ? `${status}` : `${status} ${after}`),
+    );
   };
-  /** When the guess is answered. */
-  const guess = (signal?: AbortSignal) =>
-    ask('guess', signal).then((code) => {
-      expect(code).toBe('ERR_UNAUTHORIZED');
-      return clock.now();
-    });
-  return { clock, ask, guess };
+  return { clock, answers, guess };
 }
 
-test('guesses are answered 100 ms apart, from wherever they come', async () => {
-  const { clock, guess } = guarded();
-  const together = Array.from({ length: 10 }, () => guess());
-  await clock.advance(1_000);
-  expect(await Promise.all(together)).toEqual([100, 200, 300, 400, 500, 600, 700, 800, 900, 1_000]);
-  await clock.advance(9_000);
-  const later = guess();
+test('wrong tokens are answered 100 ms apart; from the 51st that waits on, at once', async () => {
+  const { clock, answers, guess } = guessing();
+  for (let i = 0; i < 60; i++) void guess();
+  await clock.advance(0);
+  expect(answers).toEqual(Array.from({ length: 10 }, () => '429 5'));
+  answers.length = 0;
   await clock.advance(100);
-  expect(await later).toBe(10_100);
+  expect(answers).toEqual(['401']);
+  await clock.advance(4_899);
+  expect(answers).toHaveLength(49);
+  await clock.advance(1);
+  expect(answers).toEqual(Array.from({ length: 50 }, () => '401'));
 });
 
-test('no guess waits for longer than 5 s', async () => {
-  const { clock, guess } = guarded();
-  const together = Array.from({ length: 100 }, () => guess());
+test('the right one waits for none of them', async () => {
+  const { clock, answers, guess } = guessing();
+  for (let i = 0; i < 60; i++) void guess();
+  await guess(token);
+  expect(answers).toContain('200');
+  expect(answers).not.toContain('401');
   await clock.advance(5_000);
-  const at = await Promise.all(together);
-  expect(at[49]).toBe(5_000);
-  expect(at.slice(50)).toEqual(new Array(50).fill(5_000));
 });
 
-test('who knows the token waits for nobody', async () => {
-  const { clock, ask, guess } = guarded();
-  const guesses = Array.from({ length: 10 }, () => guess());
-  expect(await ask('secret')).toBe(true);
-  expect(clock.now()).toBe(0);
-  await clock.advance(1_000);
-  await Promise.all(guesses);
-});
-
-test('who goes before the answer has guessed all the same, and leaves no timer', async () => {
-  const { clock, guess } = guarded();
+test('those who go before they are answered have guessed all the same, but hold up nobody for longer', async () => {
+  const { clock, answers, guess } = guessing();
   const gone = new AbortController();
-  const first = guess(gone.signal);
-  await settle();
+  for (let i = 0; i < 1_000; i++) void guess('guess', gone.signal);
   gone.abort();
-  expect(await first).toBe(0);
-  expect(clock.pending).toBe(0);
-  const second = guess();
-  await clock.advance(200);
-  expect(await second).toBe(200);
+  await clock.advance(0);
+  answers.length = 0;
+  await guess();
+  expect(answers).toEqual(['429 5']);
+  await clock.advance(100);
+  void guess();
+  await clock.advance(5_000);
+  expect(answers).toEqual(['429 5', '401']);
 });

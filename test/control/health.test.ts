@@ -63,6 +63,13 @@ test('one that hangs is asked again after ten times the limit', async () => {
   expect(at.subject.questions).toHaveLength(2);
 });
 
+test('only those that are wanted are asked', async () => {
+  await using at = await started();
+  const { subject } = at;
+  expect(await askHealth(subject.host as Host, 1_000, (name) => name !== 'subject')).toEqual({});
+  expect(subject.questions).toEqual([]);
+});
+
 test('one that was restarted is asked anew', async () => {
   await using at = await started();
   await at.askedFor(1_000);

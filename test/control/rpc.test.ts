@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { MessageChannel } from 'node:worker_threads';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type Methods, Rpc } from '../../src/control/rpc.ts';
@@ -64,6 +65,15 @@ describe('calls between threads', () => {
     controller.abort(reason);
     await expect(waiting).rejects.toBe(reason);
     await expect(local.call('wait', undefined as never, { signal: controller.signal })).rejects.toBe(reason);
+  });
+
+  it('keeps nothing of a call whose argument cannot be sent', async () => {
+    const { local } = connect({ take: (_argument: unknown) => {} });
+    const { signal } = new AbortController();
+    await expect(local.call('take', () => {}, { signal, timeoutMs: 60_000 })).rejects.toThrow(
+      /could not be cloned/,
+    );
+    expect(getEventListeners(signal, 'abort')).toEqual([]);
   });
 
   it('rejects what waits, and what comes, when the other side has ended', async () => {

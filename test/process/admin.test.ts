@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Answer, ask } from '../support/ask.ts';
@@ -54,9 +54,8 @@ describe('while the main loop is blocked', () => {
       expect(detail).toBe(`the main loop has been blocked for ${blockedMs} ms`);
     }
     const durations = answers.map(({ durationMs }) => durationMs).toSorted((a, b) => a - b);
-    // 1 ms on a quiet machine: what a busy one adds is not the blocked loop's.
-    expect(durations[0]).toBeLessThan(50);
-    expect(durations[Math.floor(durations.length / 2)]).toBeLessThan(1_000);
+    // 1 ms on a quiet machine.
+    expect(durations[Math.floor(durations.length / 2)]).toBeLessThan(50);
     const ready = await ask(address, '/readyz');
     expect([ready.status, ready.body]).toEqual([
       503,
@@ -66,6 +65,42 @@ describe('while the main loop is blocked', () => {
     expect((await ask(address, '/api/status')).status).toBe(200);
     for (;;) if ((await ask(address, '/livez')).status === 200) break;
     for (;;) if ((await ask(address, '/readyz')).status === 200) break;
+  });
+});
+
+describe('the folder that the daemon was started in', () => {
+  test('names it, also when it is there no more', { timeout: 60_000 }, async () => {
+    const cwd = await mkdtemp(join(folder, 'started-'));
+    await using child = new Child('admin.ts', [JSON.stringify({ cwd })]);
+    const address = await child.match(/http:\/\/127\.0\.0\.1:\d+/);
+    await child.line('ready in');
+    await rm(cwd, { recursive: true });
+    const { status, body } = await ask(address, '/api/status');
+    expect([status, JSON.parse(body).name]).toEqual([200, basename(cwd)]);
+  });
+});
+
+describe('who follows the log', () => {
+  test('is told of the last lines of a shutdown, however short it is', { timeout: 60_000 }, async () => {
+    await using child = new Child('admin.ts');
+    const address = await child.match(/http:\/\/127\.0\.0\.1:\d+/);
+    await child.line('ready in');
+    await using client = await RawClient.to(address);
+    await client.send('GET /api/logs?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n');
+    await client.until('ready in');
+    child.kill('SIGTERM');
+    expect(await client.all()).toContain('stopping: SIGTERM');
+    expect((await child.exit).code).toBe(0);
+  });
+});
+
+describe('a thread that does not answer', () => {
+  test('does not keep the daemon from its end', { timeout: 60_000 }, async () => {
+    const preload = new URL('./fixtures/hung-watcher.mjs', import.meta.url);
+    await using child = new Child('admin.ts', ['{}'], [`--import=${preload}`]);
+    await child.line('ready in');
+    child.kill('SIGTERM');
+    expect((await child.exit).code).toBe(0);
   });
 });
 
@@ -106,6 +141,23 @@ describe('the log', () => {
     });
   });
 
+  test('says who took a copy of the memory away, and whose request was too large', async () => {
+    const headers = { authorization: 'Bearer a-token-of-the-tests' };
+    const address = daemon.address('admin');
+    const taken = await ask(address, '/api/heap-snapshot', { method: 'POST', headers });
+    const { path } = JSON.parse(taken.body) as { readonly path: string };
+    const download = `/api/heap-snapshot/${basename(path)}`;
+    expect((await ask(address, download, { headers })).status).toBe(200);
+    expect(await daemon.logged((line) => line.path === download)).toMatchObject({ level: 30, status: 200 });
+    await rm(path);
+    const body = 'x'.repeat(20_000);
+    expect((await ask(address, '/api/reload', { method: 'POST', headers, body })).status).toBe(413);
+    expect(await daemon.logged(({ status }) => status === 413)).toMatchObject({
+      level: 40,
+      msg: expect.stringMatching(/^refused POST \/api\/reload by 127\.0\.0\.1:\d+: 413, at most 16384 bytes/),
+    });
+  });
+
   test('says that somebody was refused, not each time, and never the token', async () => {
     const guess = { authorization: 'Bearer guessed-by-somebody' };
     for (let i = 0; i < 20; i++) {
@@ -114,7 +166,7 @@ describe('the log', () => {
     await using client = await RawClient.to(daemon.address('admin'));
     await client.send('GET /livez HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n');
     await client.all();
-    const line = await daemon.logged(({ msg }) => msg.startsWith('refused '));
+    const line = await daemon.logged(({ status }) => status === 401);
     expect(line).toMatchObject({ level: 40, service: 'admin', status: 401, path: '/api/status' });
     expect(line.msg).toMatch(/^refused GET \/api\/status by 127\.0\.0\.1:\d+: 401, the token is wrong$/);
     daemon.kill('SIGTERM');

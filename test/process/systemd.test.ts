@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Child } from '../support/child.ts';
 import { missingTools, NotifySocket } from '../support/notify-socket.ts';
 
-const start = (setup: object) => new Child('admin.ts', [JSON.stringify(setup)]);
+const start = (setup: object, ...flags: string[]) => new Child('admin.ts', [JSON.stringify(setup)], flags);
 
 // On a machine of the tests' own it has to be there.
 describe.skipIf(missingTools.length > 0 && process.env.CI !== 'true')(
@@ -89,6 +89,25 @@ describe.skipIf(missingTools.length > 0 && process.env.CI !== 'true')(
       await child.line('\nwell');
       await socket.received(/WATCHDOG=1/, unwell);
       expect(socket.messages.slice(unwell)[0]).toMatch(/^WATCHDOG=1\nSTATUS=2 of 2/);
+    });
+
+    test('gets signs of life also when one that is not critical does not say how it is', async () => {
+      const name = path();
+      await using socket = await NotifySocket.at(name);
+      await using _child = start({ env: { NOTIFY_SOCKET: name, WATCHDOG_USEC: '1000000' }, mute: true });
+      await socket.received(/READY=1/);
+      for (let pings = 0; pings < 3; pings++) await socket.received(/WATCHDOG=1/, socket.messages.length);
+    });
+
+    test('is told again how things are by another thread, when that which was to tell has ended', async () => {
+      const name = path();
+      await using socket = await NotifySocket.at(name);
+      const preload = new URL('./fixtures/mortal-watcher.mjs', import.meta.url);
+      await using child = start({ env: { NOTIFY_SOCKET: name } }, `--import=${preload}`);
+      await socket.received(/READY=1/);
+      const from = socket.messages.length;
+      child.kill('SIGHUP');
+      await socket.received(/READY=1/, from);
     });
 
     test('the watchdog of another process is not fed', async () => {

@@ -6,6 +6,7 @@ import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Entrypoint, entrypoint, Service } from 'bosun';
 import { AdminService } from 'bosun/services/admin';
+import { TcpEchoService } from 'bosun/services/tcp-echo';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Answer, ask } from '../support/ask.ts';
 import { RawClient } from '../support/raw-client.ts';
@@ -78,6 +79,39 @@ describe('with a token', () => {
     expect(JSON.parse(known.body)).toMatchObject({ ok: true });
     const guess = await ask(address, path, { headers: { authorization: 'Bearer wrong' } });
     expect(guess.status).toBe(401);
+  });
+});
+
+describe('a crowd of guesses', () => {
+  const guess = 'GET /api/status HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer guess\r\n\r\n';
+
+  test('sixty thousand by one connection end it, and nothing else', async () => {
+    await using daemon = await start({ port: 0, token });
+    const address = addressOf(daemon);
+    await using client = await RawClient.to(address);
+    await client.send(guess.repeat(60_000)).catch(() => {}); // It may be cut off before it has sent them all.
+    await client.ended;
+    expect((await ask(address, '/api/status', { headers: bearer })).status).toBe(200);
+    expect(daemon.services[0]).toMatchObject({ restarts: 0, lastError: undefined });
+  });
+
+  test('more than fifty by several connections are answered at once, and not to be sent on', async () => {
+    await using daemon = await start({ port: 0, token });
+    const address = addressOf(daemon);
+    const clients: RawClient[] = [];
+    for (let i = 0; i < 5; i++) {
+      const client = await RawClient.to(address);
+      clients.push(client);
+      await client.send(guess.repeat(20));
+    }
+    const all = clients.map((client) => client.all());
+    const [first] = await Promise.all(all.slice(-2));
+    expect(first).toMatch(
+      /^HTTP\/1.1 429 .*\r\n(.+\r\n)*retry-after: [45]\r\n(.+\r\n)*connection: close\r\n/i,
+    );
+    expect(first?.match(/HTTP\/1.1 /g)).toHaveLength(1);
+    expect((await ask(address, '/api/status', { headers: bearer })).status).toBe(200);
+    for (const client of clients) await client[Symbol.asyncDispose]();
   });
 });
 
@@ -334,15 +368,23 @@ describe('what is asked', () => {
 });
 
 describe('many connections', () => {
-  test('a probe gets through a thousand idle ones', async () => {
-    await using daemon = await start({ port: 0 });
+  test('a probe gets through a thousand idle ones, and the daemon serves as ever', async () => {
+    const echo = new TcpEchoService({ port: 0 });
+    await using daemon = await entrypoint([new AdminService({ port: 0, healthTimeoutMs: 10_000 }), echo], {
+      log: { level: 'silent' },
+      ownsProcess: false,
+    });
     const address = addressOf(daemon);
     const clients: RawClient[] = [];
     for (let i = 0; i < 1_000; i++) clients.push(await RawClient.to(address));
     expect((await ask(address, '/livez')).status).toBe(200);
     expect((await ask(address, '/readyz')).status).toBe(200);
-    // The first ones were closed for the last.
-    await clients[0]?.ended;
+    await using served = await RawClient.to(String(echo.addresses[0]).replace('tcp:', 'http:'));
+    await served.send('hello\n');
+    await served.until('hello\n');
+    // The first ones were closed for the last, of which a hundred are kept, and for those that asked.
+    await Promise.all(clients.slice(0, 900).map((client) => client.ended));
+    expect(clients.slice(-90).filter(({ socket }) => socket.readyState !== 'open')).toEqual([]);
     await Promise.all(clients.map((client) => client[Symbol.asyncDispose]()));
     expect((await ask(address, '/livez')).status).toBe(200);
   });
@@ -360,7 +402,7 @@ describe('many connections', () => {
     for (let i = 0; i < 10; i++) idle.push(await RawClient.to(address));
     expect((await ask(address, '/livez')).status).toBe(200);
     await busy.send('{}');
-    await busy.until('HTTP/1.1 202 ');
+    await busy.until('HTTP/1.1 409 ');
     for (const client of idle) await client[Symbol.asyncDispose]();
   });
 
@@ -445,8 +487,11 @@ describe('a Unix socket', () => {
     await writeFile(file, 'text');
     const open = await mkdtemp(join(folder, 'open-'));
     await chmod(open, 0o777);
+    {
+      await using daemon = await start({ path: used });
+      expect(addressOf(daemon)).toBe('');
+    }
     for (const [path, why] of [
-      [used, 'is in use'],
       [file, 'exists and is not a socket'],
       [join(open, 'a.sock'), 'anyone may write to'],
       [join(folder, 'nowhere', 'a.sock'), 'there is no directory'],

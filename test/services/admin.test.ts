@@ -1,13 +1,15 @@
 import { once } from 'node:events';
 import { mkdtempDisposable } from 'node:fs/promises';
+import { request } from 'node:http';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Entrypoint, entrypoint, type Health, type Scope, Service, Supervisor } from 'bosun';
 import { AdminService } from 'bosun/services/admin';
-import { contractCases, FakeClock } from 'bosun/testing';
-import { describe, expect, test } from 'vitest';
+import { contractCases, FakeClock, settle } from 'bosun/testing';
+import { describe, expect, test, vi } from 'vitest';
 import { Watcher } from '../../src/control/watcher.ts';
+import { hostOf } from '../../src/supervisor/run.ts';
 import { ask } from '../support/ask.ts';
 
 const quiet = { log: { level: 'silent' }, ownsProcess: false } as const;
@@ -37,6 +39,21 @@ class Subject extends Service {
   override health(): Health | Promise<Health> {
     return this.said();
   }
+}
+
+/** Resolves with the next line that says who did what. */
+function audited(subject: Subject): Promise<string> {
+  const host = hostOf(subject.scope as Scope);
+  const { loggerFor } = host;
+  return new Promise((resolve) => {
+    vi.spyOn(host, 'loggerFor').mockImplementation((name) => {
+      const log = loggerFor(name);
+      vi.spyOn(log, 'info').mockImplementation((...given: unknown[]) => {
+        if (/^(GET|POST) /.test(String(given[1]))) resolve(String(given[1]));
+      });
+      return log;
+    });
+  });
 }
 
 /** Resolves when a probe answers with a status. */
@@ -109,15 +126,79 @@ describe('listening', () => {
     const other = createServer().listen(0, '127.0.0.1');
     await once(other, 'listening');
     const { port } = other.address() as { port: number };
-    await using daemon = await entrypoint([new AdminService({ port }), new Subject()], quiet);
-    const { state } = daemon.services[0] ?? {};
-    expect(state).toMatchObject({
-      error: { message: expect.stringContaining(`port ${port} on 127.0.0.1 is in use`) },
-    });
-    const running = new Promise<void>((resolve) => daemon.on('service-running', () => resolve()));
+    const clock = new FakeClock();
+    const admin = new AdminService({ port, critical: true });
+    await using daemon = await entrypoint([admin, new Subject()], { ...quiet, clock });
+    const pauses: number[] = [];
+    const untilItWaits = async () => {
+      while (clock.untilNext === undefined) await settle();
+      return clock.untilNext;
+    };
+    for (let attempt = 0; attempt < 8; attempt++) {
+      expect(admin.addresses).toEqual([]);
+      expect(admin.health()).toEqual({ ok: false, detail: `port ${port} on 127.0.0.1 is in use` });
+      pauses.push(await untilItWaits());
+      await clock.advance(pauses.at(-1) ?? 0);
+    }
+    expect(pauses).toEqual([1, 2, 4, 8, 16, 30, 30, 30].map((seconds) => 1_000 * seconds));
+    await untilItWaits();
     other.close();
-    await running;
+    await once(other, 'close');
+    await clock.advance(30_000);
+    while (admin.addresses.length === 0) await settle();
+    expect(admin.health()).toEqual({ ok: true });
+    const { body } = await ask(addressOf(daemon), '/api/status');
+    expect(JSON.parse(body)).toMatchObject({
+      services: [{ restarts: 0, addresses: [addressOf(daemon)] }, {}],
+    });
     expect((await ask(addressOf(daemon), '/readyz')).status).toBe(200);
+  });
+
+  test('two of them serve side by side, each by its own rules, and end one by one', async () => {
+    const token = 'a-token-of-the-tests';
+    const guarded = new AdminService({ name: 'guarded', port: 0, token });
+    await using daemon = await entrypoint([admin(), guarded, new Subject()], quiet);
+    const [other = ''] = guarded.addresses;
+    const headers = { authorization: `Bearer ${token}` };
+    const both = async () => [
+      (await ask(addressOf(daemon), '/api/status')).status,
+      (await ask(other, '/api/status')).status,
+      (await ask(other, '/api/status', { headers })).status,
+    ];
+    expect(await both()).toEqual([200, 401, 200]);
+    const restarted = await ask(addressOf(daemon), '/api/services/guarded/restart', { method: 'POST' });
+    expect(restarted.status).toBe(200);
+    expect((await ask(addressOf(daemon), '/livez')).status).toBe(200);
+    await daemon.restart('subject');
+    const { body } = await ask(addressOf(daemon), '/api/logs?lines=0');
+    expect(body).toBe('');
+    await daemon.remove('guarded');
+    await expect(ask(other, '/livez')).rejects.toThrow('ECONNREFUSED');
+    expect((await ask(addressOf(daemon), '/readyz')).status).toBe(200);
+  });
+
+  test('what two of them tell of the daemon is told once', async () => {
+    const second = new AdminService({ name: 'second', port: 0 });
+    const subject = new Subject();
+    await using daemon = await entrypoint([admin(), second, subject], quiet);
+    await daemon.restart('subject');
+    const sent = await new Promise<string>((resolve) => {
+      const stream = request(`${addressOf(daemon)}/api/stream`, (response) => {
+        let text = '';
+        response.setEncoding('utf8').on('data', (chunk: string) => {
+          text += chunk;
+          if (!/service-running[^\n]*subject|subject[^\n]*service-running/.test(text)) return;
+          stream.destroy();
+          resolve(text);
+        });
+      });
+      stream.on('error', () => {}).end();
+    });
+    const events = [...sent.matchAll(/^event: event\ndata: (.+)$/gm)].map(([, data]) =>
+      JSON.parse(data ?? ''),
+    );
+    const stopped = events.filter(({ type, service }) => type === 'service-stopped' && service === 'subject');
+    expect(stopped).toHaveLength(1);
   });
 });
 
@@ -130,17 +211,82 @@ describe('restarting', () => {
     expect((await ask(addressOf(daemon), '/livez')).status).toBe(200);
   });
 
+  test('nor are the supervisors above it', async () => {
+    const inner = new Supervisor({ name: 'inner', services: [admin()] });
+    const outer = new Supervisor({ name: 'outer', services: [inner, new Subject()] });
+    await using daemon = await entrypoint([outer], quiet);
+    const restart = (name: string) =>
+      ask(addressOf(daemon), `/api/services/${name}/restart`, { method: 'POST' });
+    for (const name of ['inner', 'outer']) {
+      const { status, body } = await restart(name);
+      expect([status, JSON.parse(body).error]).toEqual([409, 'ERR_OWN_RESTART']);
+    }
+    expect((await restart('subject')).status).toBe(200);
+  });
+
+  test('goes on when the client goes, and the log says how it ended', async () => {
+    const subject = new Subject();
+    await using daemon = await entrypoint([admin(), subject], quiet);
+    const logged = audited(subject);
+    const begun = Promise.withResolvers<void>();
+    const gate = Promise.withResolvers<void>();
+    subject.starting = () => {
+      begun.resolve();
+      return gate.promise;
+    };
+    const client = request(`${addressOf(daemon)}/api/services/subject/restart`, { method: 'POST' });
+    client.on('error', () => {}).end();
+    await begun.promise;
+    client.destroy();
+    // It is gone there, too, when a later one has been answered.
+    await ask(addressOf(daemon), '/livez');
+    gate.resolve();
+    expect(await logged).toMatch(
+      /^POST \/api\/services\/subject\/restart by 127\.0\.0\.1:\d+: 200 in \d+ ms$/,
+    );
+  });
+
+  test('a reload that takes out what serves it is answered, and so is one that changes it', async () => {
+    const subject = new Subject();
+    const hooks = {
+      reload: async (daemon: Entrypoint) => {
+        await daemon.restart('admin');
+      },
+    };
+    await using daemon = await entrypoint([admin(), subject], { ...quiet, hooks });
+    const logged = audited(subject);
+    const before = addressOf(daemon);
+    const answer = await ask(before, '/api/reload', { method: 'POST' });
+    expect([answer.status, JSON.parse(answer.body)]).toEqual([202, { detached: true }]);
+    expect(await logged).toMatch(/^POST \/api\/reload by .*: 202 in \d+ ms$/);
+    while (addressOf(daemon) === '' || addressOf(daemon) === before) await settle();
+    expect((await ask(addressOf(daemon), '/livez')).status).toBe(200);
+  });
+
+  test('what ends with the control plane is refused when that is closed', async () => {
+    await using daemon = await entrypoint([admin()], quiet);
+    const address = addressOf(daemon);
+    const profile = ask(address, '/api/profile?seconds=300', { method: 'POST' });
+    const taken = () => ask(address, '/api/profile?seconds=1&format=report', { method: 'POST' });
+    while ((await taken()).status !== 409);
+    const restarting = daemon.restart('admin');
+    const { status, body } = await profile;
+    expect([status, JSON.parse(body).error]).toEqual([503, 'ERR_CLOSING']);
+    await restarting;
+  });
+
   test('a start that is aborted leaves nothing listening, also when the thread goes on', async () => {
     // A port that is free again may be another's by now.
     await using folder = await mkdtempDisposable(join(tmpdir(), 'bosun-admin-'));
     const path = join(folder.path, 'aborted.sock');
     const watcher = new Watcher(() => {});
     const start = new AbortController();
-    const options = { ...new AdminService({ path }).options, path, token: undefined };
+    const { options: own, name: server } = new AdminService({ path });
+    const options = { ...own, server, path, token: undefined, snapshotDir: undefined };
     const listening = watcher.rpc.call('listen', options, { signal: start.signal });
     start.abort(new Error('enough'));
     await expect(listening).rejects.toThrow('enough');
-    await watcher.rpc.call('unlisten', undefined);
+    await watcher.rpc.call('unlisten', server);
     await expect(ask(`unix:${path}`, '/livez')).rejects.toThrow('ENOENT');
     await watcher.close();
   });
@@ -182,6 +328,22 @@ describe('/startupz', () => {
     await started;
     expect(await until(daemon, '/startupz', 200)).toBe('ok\n');
     expect(await until(daemon, '/readyz', 200)).toBe('ok\n');
+  });
+});
+
+describe('/api/status', () => {
+  test('shows how the services are, also when one of them does not say', async () => {
+    const subject = new Subject();
+    const hung = new Subject({ name: 'hung' });
+    hung.said = () => new Promise(() => {});
+    await using daemon = await entrypoint([admin(), subject, hung], quiet);
+    const { body } = await ask(addressOf(daemon), '/api/status');
+    const { services } = JSON.parse(body) as { services: { name: string; health: unknown }[] };
+    expect(Object.fromEntries(services.map(({ name, health }) => [name, health]))).toEqual({
+      admin: { ok: true },
+      subject: { ok: true },
+      hung: { ok: false, detail: 'health() gave no answer within 400 ms' },
+    });
   });
 });
 

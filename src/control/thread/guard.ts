@@ -6,8 +6,8 @@ import { Refusal } from './reply.ts';
 
 /** Between two answers to wrong tokens: ten guesses in a second, however many connections they come by. */
 const GUESS_PAUSE_MS = 100;
-/** No wrong token is answered later than that. */
-const MAX_GUESS_DELAY_MS = 5_000;
+/** As many wrong tokens wait for their answer at most: each holds a request, and its connection. */
+const MAX_GUESSES = 50;
 
 const probes: readonly string[] = ['livez', 'readyz', 'startupz'];
 
@@ -38,7 +38,7 @@ export class Guard {
   /**
    * Whether the client may be told all, or only what everybody may know.
    *
-   * @throws {Refusal} 401, 403, 421
+   * @throws {Refusal} 401, 403, 421, 429
    */
   async admit(request: IncomingMessage, path: readonly string[], signal: AbortSignal): Promise<boolean> {
     this.#checkHost(request);
@@ -68,10 +68,16 @@ export class Guard {
     );
   }
 
+  /** @throws {Refusal} 429 `ERR_TOO_MANY_GUESSES` */
   async #slowDown(signal: AbortSignal): Promise<void> {
     const now = this.#clock.now();
-    this.#nextGuessAt = Math.min(Math.max(now, this.#nextGuessAt) + GUESS_PAUSE_MS, now + MAX_GUESS_DELAY_MS);
+    const begin = Math.max(now, this.#nextGuessAt);
+    if (begin + GUESS_PAUSE_MS > now + MAX_GUESSES * GUESS_PAUSE_MS) {
+      const headers = { 'retry-after': String(Math.ceil((begin - now) / 1_000)), connection: 'close' };
+      throw new Refusal(429, 'ERR_TOO_MANY_GUESSES', 'the token is wrong, as many before it were', headers);
+    }
     // Who goes before he is answered has guessed all the same.
+    this.#nextGuessAt = begin + GUESS_PAUSE_MS;
     await this.#clock.sleep(this.#nextGuessAt - now, { signal }).catch(() => {});
   }
 }

@@ -4,6 +4,7 @@ import { HeartbeatReader } from '../heartbeat.ts';
 import type { MainMethods, ThreadData, ThreadMethods } from '../protocol.ts';
 import { Rpc } from '../rpc.ts';
 import { Journal } from './journal.ts';
+import type { Samples } from './samples.ts';
 import type { ControlServer } from './server.ts';
 import type { StallReporter } from './stall-reporter.ts';
 import type { SystemdNotifier } from './systemd.ts';
@@ -11,20 +12,27 @@ import type { SystemdNotifier } from './systemd.ts';
 const { heartbeat: memory } = workerData as ThreadData;
 const heartbeat = new HeartbeatReader(memory);
 const journal = new Journal();
-let server: ControlServer | undefined;
+const servers = new Map<string, ControlServer>();
+let samples: Samples | undefined;
 let systemd: Promise<SystemdNotifier> | undefined;
 let stalls: StallReporter | undefined;
 
 const methods: ThreadMethods = {
   async listen(options, signal) {
-    const { ControlServer } = await import('./server.ts');
+    const [{ ControlServer }, { Samples }] = await Promise.all([
+      import('./server.ts'),
+      import('./samples.ts'),
+    ]);
     signal.throwIfAborted();
-    server = new ControlServer({ options, journal, main, heartbeat });
+    samples ??= new Samples(main, heartbeat);
+    const server = new ControlServer({ options, journal, main, heartbeat, samples });
+    servers.set(options.server, server);
     return await server.listen(signal);
   },
-  async unlisten() {
+  async unlisten(name) {
+    const server = servers.get(name);
+    servers.delete(name);
     await server?.close();
-    server = undefined;
   },
   status: (status) => journal.setStatus(status),
   event: (event) => journal.addEvent(event),

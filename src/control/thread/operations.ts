@@ -1,8 +1,9 @@
 import { open } from 'node:fs/promises';
 import { toError } from '../../errors.ts';
 import { MAX_HERTZ, MAX_SAMPLES, MIN_HERTZ } from '../../observe/profile/limits.ts';
-import { type ProfileFormat, profileFormats } from '../protocol.ts';
+import { type ProfileFormat, profileFormats, type ServerOptions, type SnapshotPlace } from '../protocol.ts';
 import { RemoteError } from '../rpc.ts';
+import type { Journal } from './journal.ts';
 import { Query } from './query.ts';
 import { Refusal, type Reply } from './reply.ts';
 import type { Ask } from './routes.ts';
@@ -16,8 +17,8 @@ const MAX_SECONDS = 300;
 const statuses: Readonly<Record<string, number>> = {
   ERR_UNKNOWN_SERVICE: 404,
   ERR_SERVICE_STOPPED: 409,
+  ERR_NO_RELOAD: 409,
   ERR_PROFILER_BUSY: 409,
-  ERR_OWN_RESTART: 409,
   ERR_HEAP_SNAPSHOT_REFUSED: 409,
 };
 
@@ -31,15 +32,26 @@ async function asked<Value>(answer: Promise<Value>): Promise<Value> {
   }
 }
 
-export async function restart({ main, journal }: ControlPlane, { parameter, signal }: Ask): Promise<Reply> {
+export async function restart({ main, journal, options }: ControlPlane, { parameter }: Ask): Promise<Reply> {
   checkService(journal, parameter);
+  if (holds(journal, parameter, options.server)) {
+    const message = `"${parameter}" serves this request, or holds what does: it cannot be restarted by it`;
+    throw new Refusal(409, 'ERR_OWN_RESTART', message);
+  }
   const begun = performance.now();
-  await asked(main.call('restart', parameter, { signal }));
+  await asked(main.call('restart', parameter));
   return { body: { name: parameter, durationMs: Math.round(performance.now() - begun) } };
 }
 
-export async function reload({ main }: ControlPlane, { signal }: Ask): Promise<Reply> {
-  await asked(main.call('reload', undefined, { signal }));
+/** Whether a service is another, or a supervisor above it. */
+function holds({ status: { services } }: Journal, name: string, other: string): boolean {
+  const above = new Map(services.map((service) => [service.name, service.supervisor]));
+  for (let at: string | undefined = other; at !== undefined; at = above.get(at)) if (at === name) return true;
+  return false;
+}
+
+export async function reload({ main }: ControlPlane): Promise<Reply> {
+  await asked(main.call('reload', undefined));
   return { status: 202, body: {} };
 }
 
@@ -75,12 +87,14 @@ export async function takeProfile({ main }: ControlPlane, { url, signal }: Ask):
   return { headers: { 'content-type': profileTypes[format] }, body: profile };
 }
 
-export async function heapPlan({ main }: ControlPlane, { signal }: Ask): Promise<Reply> {
-  return { body: await asked(main.call('heapPlan', undefined, { signal })) };
+const placeOf = ({ server, snapshotDir: dir }: ServerOptions): SnapshotPlace => ({ server, dir });
+
+export async function heapPlan({ main, options }: ControlPlane, { signal }: Ask): Promise<Reply> {
+  return { body: await asked(main.call('heapPlan', placeOf(options), { signal })) };
 }
 
-export async function takeHeapSnapshot({ main }: ControlPlane, { signal }: Ask): Promise<Reply> {
-  const taken = await asked(main.call('heapSnapshot', undefined, { signal }));
+export async function takeHeapSnapshot({ main, options }: ControlPlane, { signal }: Ask): Promise<Reply> {
+  const taken = await asked(main.call('heapSnapshot', placeOf(options), { signal }));
   if (!('reason' in taken)) return { body: taken };
   throw new Refusal(taken.reason === 'no-space' ? 507 : 409, 'ERR_HEAP_SNAPSHOT_REFUSED', taken.message);
 }

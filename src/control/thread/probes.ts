@@ -1,12 +1,8 @@
-import { toError } from '../../errors.ts';
 import { essential } from '../essential.ts';
-import type { HealthReport, ServiceStatus } from '../protocol.ts';
+import type { ServiceStatus } from '../protocol.ts';
 import type { Reply } from './reply.ts';
 import type { Ask } from './routes.ts';
 import type { ControlPlane } from './server.ts';
-
-/** The main thread answers in time when it can: this is for the way. */
-const WAY_MS = 250;
 
 /** What a probe has found. */
 interface Finding {
@@ -51,7 +47,7 @@ export function startupz({ journal }: ControlPlane, ask: Ask): Reply {
  */
 export async function readyz(plane: ControlPlane, ask: Ask): Promise<Reply> {
   const { journal, heartbeat } = plane;
-  const health = journal.status.phase === 'ready' ? await healthOf(plane) : {};
+  const health = journal.status.phase === 'ready' ? await plane.health.now() : {};
   // Only now: a shutdown may have begun meanwhile.
   const { phase } = journal.status;
   const needed = essential(journal.status.services);
@@ -72,30 +68,6 @@ export async function readyz(plane: ControlPlane, ask: Ask): Promise<Reply> {
           : undefined;
   const blockedMs = Math.round(heartbeat.blockedMs);
   return probeReply(ask, { ok: detail === undefined, detail, phase, blockedMs, services });
-}
-
-const asked = new WeakMap<ControlPlane, Promise<HealthReport | string>>();
-
-/** What the services say, or why they could not be asked. Probes that come at a time share one question. */
-function healthOf(plane: ControlPlane): Promise<HealthReport | string> {
-  const { heartbeat, options } = plane;
-  const blockedMs = Math.round(heartbeat.blockedMs);
-  if (blockedMs > options.healthTimeoutMs) {
-    return Promise.resolve(`the main loop has been blocked for ${blockedMs} ms`);
-  }
-  const known = asked.get(plane);
-  if (known !== undefined) return known;
-  const answer = askMain(plane).finally(() => asked.delete(plane));
-  asked.set(plane, answer);
-  return answer;
-}
-
-async function askMain({ main, options }: ControlPlane): Promise<HealthReport | string> {
-  try {
-    return await main.call('health', undefined, { timeoutMs: options.healthTimeoutMs + WAY_MS });
-  } catch (thrown) {
-    return `the main loop does not answer: ${toError(thrown).message}`;
-  }
 }
 
 /** A word for probes and people, more with `?verbose`, and all as JSON; to strangers only the word. */

@@ -42,8 +42,13 @@ export function sendReply(response: ServerResponse, { status = 200, headers = {}
     response.writeHead(status, { ...always, ...headers });
     body.once('error', () => response.destroy());
     response.once('close', () => body.destroy());
-    if (response.req.method === 'HEAD') response.end();
-    else body.pipe(response);
+    if (response.req.method !== 'HEAD') {
+      body.pipe(response);
+      return;
+    }
+    // It would go on being filled.
+    body.destroy();
+    response.end();
     return;
   }
   const bytes = Buffer.from(plain ? body : `${JSON.stringify(body)}\n`);

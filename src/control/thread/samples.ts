@@ -1,6 +1,8 @@
 import type { HeartbeatReader } from '../heartbeat.ts';
-import type { HealthReport, LoopFigures, MainMethods } from '../protocol.ts';
+import type { LoopFigures, MainMethods } from '../protocol.ts';
 import type { Rpc } from '../rpc.ts';
+import { Kept } from './kept.ts';
+import { type Collection, collect } from './metrics.ts';
 
 /** The process in figures; those of the main loop stay as they were while it is blocked. */
 export interface ProcessFigures extends LoopFigures {
@@ -11,8 +13,6 @@ export interface ProcessFigures extends LoopFigures {
 
 /** How long figures are kept for those who ask next. */
 const FRESH_MS = 900;
-/** `health()` may cost a query. */
-const HEALTH_FRESH_MS = 5_000;
 /** How long the main loop may take: whoever reads is to be told every second. */
 const ANSWER_MS = 500;
 
@@ -27,23 +27,24 @@ const unknown: LoopFigures = {
   requestP99Ms: null,
 };
 
-/** Asks the main thread for its figures: only when somebody asks for them here, and once for all who do. */
+/** Asks the main thread for its figures: only when somebody asks for them here, and once for all who do, of any server. */
 export class Samples {
   readonly #main: Rpc<MainMethods>;
   readonly #heartbeat: HeartbeatReader;
   readonly #process: Kept<ProcessFigures>;
-  readonly #health: Kept<HealthReport>;
+  readonly #metrics: Kept<Collection>;
   #loop = unknown;
   #cpu = { at: performance.now(), ...process.cpuUsage() };
 
-  constructor(main: Rpc<MainMethods>, heartbeat: HeartbeatReader, healthTimeoutMs: number) {
+  constructor(main: Rpc<MainMethods>, heartbeat: HeartbeatReader) {
     this.#main = main;
     this.#heartbeat = heartbeat;
     this.#process = new Kept(FRESH_MS, () => this.#sample());
-    const timeoutMs = Math.min(healthTimeoutMs, ANSWER_MS);
-    this.#health = new Kept(HEALTH_FRESH_MS, () =>
-      main.call('health', undefined, { timeoutMs }).catch(() => ({})),
-    );
+    let last: Collection | undefined;
+    this.#metrics = new Kept(0, async () => {
+      last = await collect(main, heartbeat, last);
+      return last;
+    });
   }
 
   /** Not older than a second. */
@@ -51,9 +52,9 @@ export class Samples {
     return this.#process.get();
   }
 
-  /** What the services said of themselves, a few seconds ago at most; nothing of those that did not answer. */
-  health(): Promise<HealthReport> {
-    return this.#health.get();
+  /** As they are now; what there was last while the main loop is blocked. */
+  metrics(): Promise<Collection> {
+    return this.#metrics.get();
   }
 
   async #sample(): Promise<ProcessFigures> {
@@ -79,27 +80,5 @@ export class Samples {
     const at = performance.now();
     this.#cpu = { at, user: before.user + user, system: before.system + system };
     return (user + system) / 1_000 / Math.max(1, at - before.at);
-  }
-}
-
-/** Keeps what it was given for a while. */
-class Kept<Value> {
-  readonly #freshMs: number;
-  readonly #make: () => Promise<Value>;
-  #madeAt = Number.NEGATIVE_INFINITY;
-  #value: Promise<Value> | undefined;
-
-  constructor(freshMs: number, make: () => Promise<Value>) {
-    this.#freshMs = freshMs;
-    this.#make = make;
-  }
-
-  get(): Promise<Value> {
-    const now = performance.now();
-    if (this.#value === undefined || now - this.#madeAt >= this.#freshMs) {
-      this.#madeAt = now;
-      this.#value = this.#make();
-    }
-    return this.#value;
   }
 }

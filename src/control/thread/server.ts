@@ -1,17 +1,21 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { doneWithin, orAborted } from '../../abort.ts';
+import { systemClock, type Timer } from '../../clock.ts';
 import { toError } from '../../errors.ts';
+import { ListenError } from '../../net/errors.ts';
 import { type Address, listen } from '../../net/listen.ts';
 import { listenPrivately, type PrivateSocket } from '../../net/private-socket.ts';
 import type { HeartbeatReader } from '../heartbeat.ts';
-import type { MainMethods, ServerOptions } from '../protocol.ts';
+import type { Listening, MainMethods, ServerOptions } from '../protocol.ts';
 import type { Rpc } from '../rpc.ts';
 import { Audit } from './audit.ts';
 import { Guard } from './guard.ts';
+import { Health } from './health.ts';
 import type { Journal } from './journal.ts';
 import { Refusal, type Reply, sendReply } from './reply.ts';
-import { type Route, routes } from './routes.ts';
-import { Samples } from './samples.ts';
+import { type Ask, type Route, routes } from './routes.ts';
+import type { Samples } from './samples.ts';
 import { statusOf } from './status.ts';
 import { Streams } from './stream.ts';
 import { type Target, targetOf } from './target.ts';
@@ -25,11 +29,13 @@ export interface ServerParts {
   readonly journal: Journal;
   readonly main: Rpc<MainMethods>;
   readonly heartbeat: HeartbeatReader;
+  /** All servers share them. */
+  readonly samples: Samples;
 }
 
 /** What the routes work with. */
 export interface ControlPlane extends ServerParts {
-  readonly samples: Samples;
+  readonly health: Health;
   readonly streams: Streams;
 }
 
@@ -41,8 +47,15 @@ const limits = {
   maxHeaderSize: 16_384,
 };
 const MAX_BODY_BYTES = 16_384;
+/** Of one connection; who sends on without waiting for answers would fill the memory. */
+const MAX_PIPELINED = 64;
 
-/** The control plane's HTTP server, off the main thread. */
+/** How long after it listens what the first scrape needs is loaded: that holds up all answers for some 40 ms. */
+const LOAD_AFTER_MS = 200;
+/** How long the last answers may take when it is closed. */
+const LAST_ANSWERS_MS = 500;
+
+/** An HTTP server of the control plane, off the main thread. */
 export class ControlServer {
   readonly #plane: ControlPlane;
   readonly #server: Server;
@@ -50,15 +63,19 @@ export class ControlServer {
   readonly #audit: Audit;
   /** How many requests of each connection are being answered; the oldest connection first. */
   readonly #connections = new Map<Socket, number>();
+  /** Answers to actions that are under way. */
+  readonly #acting = new Set<Promise<void>>();
+  readonly #closing = new AbortController();
   #socket: PrivateSocket | undefined;
+  #loading: Timer | undefined;
 
   constructor(parts: ServerParts) {
     const { main, heartbeat, options } = parts;
-    const samples = new Samples(main, heartbeat, options.healthTimeoutMs);
-    const streams = new Streams(parts.journal, () => statusOf({ ...parts, samples }));
-    this.#plane = { ...parts, samples, streams };
+    const health = new Health(main, heartbeat, options.healthTimeoutMs);
+    const streams = new Streams(parts.journal, () => statusOf({ ...parts, health }));
+    this.#plane = { ...parts, health, streams };
     this.#guard = new Guard(options);
-    this.#audit = new Audit(main);
+    this.#audit = new Audit(main, options.server);
     this.#server = createServer(limits, (request, response) => void this.#handle(request, response));
     // Bounded by their size; Node would leave out those that are too many, and one may be the Origin.
     this.#server.maxHeadersCount = 0;
@@ -66,17 +83,39 @@ export class ControlServer {
   }
 
   /** @throws {ListenError} `ERR_LISTEN` @throws the signal's reason; then nothing is left. */
-  async listen(signal: AbortSignal): Promise<Address> {
+  async listen(signal: AbortSignal): Promise<Listening> {
+    const { main, options } = this.#plane;
+    try {
+      const address = await this.#open(signal);
+      this.#server.on('error', ({ message }) =>
+        main.tell('serverFailed', { server: options.server, message }),
+      );
+      this.#loading = systemClock.setTimer(() => void import('./exposition.ts'), LOAD_AFTER_MS).unref();
+      return { address };
+    } catch (thrown) {
+      if (thrown instanceof ListenError && thrown.reason === 'in-use') return { inUse: thrown.message };
+      throw thrown;
+    }
+  }
+
+  async #open(signal: AbortSignal): Promise<Address> {
     const { host, port, path } = this.#plane.options;
     if (path === undefined) return await listen(this.#server, { host, port }, signal);
     this.#socket = await listenPrivately(this.#server, path, signal);
     return { path };
   }
 
+  /** Who waits for an action is told that it goes on, or that it does not. */
   async close(): Promise<void> {
+    this.#loading?.cancel();
     const closed = new Promise((resolve) => this.#server.close(resolve));
+    const answered = Promise.all(this.#acting);
+    const headers = { connection: 'close' };
+    this.#closing.abort(new Refusal(503, 'ERR_CLOSING', 'the control plane is being closed', headers));
+    await doneWithin(answered, LAST_ANSWERS_MS, systemClock);
     this.#server.closeAllConnections();
     await closed;
+    this.#audit[Symbol.dispose]();
     await this.#socket?.remove();
   }
 
@@ -97,14 +136,19 @@ export class ControlServer {
 
   async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { socket } = request;
-    this.#count(socket, 1);
+    // What was received with the request that was too much still comes here.
+    if (socket.destroyed) return;
+    if (this.#count(socket, 1) > MAX_PIPELINED) {
+      socket.destroy();
+      return;
+    }
     const gone = new AbortController();
     response.once('close', () => {
       this.#count(socket, -1);
       gone.abort(new Error('the client has gone'));
     });
     try {
-      sendReply(response, await this.#answer(request, gone.signal));
+      sendReply(response, await this.#answer(request, response, gone.signal));
     } catch (thrown) {
       const refusal =
         thrown instanceof Refusal ? thrown : new Refusal(500, 'ERR_CONTROL', toError(thrown).message);
@@ -114,25 +158,26 @@ export class ControlServer {
     }
   }
 
-  /** A connection that is used again becomes the youngest. */
-  #count(socket: Socket, change: 1 | -1): void {
+  /** How many requests of a connection are under way now. One that is used again becomes the youngest. */
+  #count(socket: Socket, change: 1 | -1): number {
     const requests = this.#connections.get(socket);
-    if (requests === undefined) return;
+    if (requests === undefined) return 0;
     this.#connections.delete(socket);
     this.#connections.set(socket, requests + change);
+    return requests + change;
   }
 
-  async #answer(request: IncomingMessage, signal: AbortSignal): Promise<Reply> {
+  async #answer(request: IncomingMessage, response: ServerResponse, signal: AbortSignal): Promise<Reply> {
     const { target, trusted } = await this.#admit(request, signal);
     const { route, parameter } = routeOf(request, target);
-    await readBody(request);
+    await this.#orAudited(request, () => readBody(request));
     const ask = { request, url: target.url, parameter, trusted, signal };
-    if (route.method === 'GET') return await route.handle(this.#plane, ask);
-    const begun = performance.now();
-    const audit = (status: number, error?: string) =>
-      this.#audit.done(request, status, performance.now() - begun, error);
+    if (route.method === 'GET' && !route.audited) return await route.handle(this.#plane, ask);
+    const audit = this.#audit.begin(request);
     try {
-      const reply = await route.handle(this.#plane, ask);
+      const reply = await (route.method === 'GET'
+        ? route.handle(this.#plane, ask)
+        : this.#act(route, ask, response));
       audit(reply.status ?? 200);
       return reply;
     } catch (thrown) {
@@ -141,14 +186,35 @@ export class ControlServer {
     }
   }
 
+  /** What a reload does to this server must not look as if the reload had failed. */
+  async #act({ handle, goesOn }: Route, ask: Ask, response: ServerResponse): Promise<Reply> {
+    const { signal } = this.#closing;
+    const answered = Promise.withResolvers<void>();
+    this.#acting.add(answered.promise);
+    response.once('close', answered.resolve);
+    void answered.promise.then(() => this.#acting.delete(answered.promise));
+    const work = (async () => handle(this.#plane, ask))();
+    return await orAborted(work, signal).catch((thrown) => {
+      if (thrown !== signal.reason || !goesOn) throw thrown;
+      return { status: 202, headers: { connection: 'close' }, body: { detached: true } };
+    });
+  }
+
   /** @throws {Refusal} */
   async #admit(
     request: IncomingMessage,
     signal: AbortSignal,
   ): Promise<{ readonly target: Target; readonly trusted: boolean }> {
-    try {
+    return await this.#orAudited(request, async () => {
       const target = targetOf(request.url ?? '');
       return { target, trusted: await this.#guard.admit(request, target.path, signal) };
+    });
+  }
+
+  /** Has it logged when the request is refused. */
+  async #orAudited<Result>(request: IncomingMessage, check: () => Promise<Result>): Promise<Result> {
+    try {
+      return await check();
     } catch (thrown) {
       if (thrown instanceof Refusal) this.#audit.refused(request, thrown.status, thrown.message);
       throw thrown;

@@ -1,20 +1,30 @@
 import { createRequire } from 'node:module';
 import { hostname } from 'node:os';
 import { basename } from 'node:path';
-import type { Samples } from './samples.ts';
-import type { ServerParts } from './server.ts';
+import type { ControlPlane } from './server.ts';
 
 const { version } = createRequire(import.meta.url)('bosun/package.json') as { readonly version: string };
 
+const name = basename(folder()) || hostname();
+
+/** The working directory, if it is there. */
+function folder(): string {
+  try {
+    return process.cwd();
+  } catch {
+    return '';
+  }
+}
+
 /** The daemon as the dashboard and the command line show it. */
-export async function statusOf({ journal, heartbeat, samples }: ServerParts & { readonly samples: Samples }) {
-  const [figures, health] = await Promise.all([samples.process(), samples.health()]);
+export async function statusOf({ journal, heartbeat, samples, health }: Omit<ControlPlane, 'streams'>) {
+  const [figures, said] = await Promise.all([samples.process(), health.shown()]);
   const now = Date.now();
   const { phase, services } = journal.status;
   const has = (type: string) => services.some((service) => service.type === type);
   return {
     /** The folder that it was started in. */
-    name: basename(process.cwd()) || hostname(),
+    name,
     host: hostname(),
     pid: process.pid,
     node: process.version,
@@ -31,7 +41,7 @@ export async function statusOf({ journal, heartbeat, samples }: ServerParts & { 
         uptimeMs: service.state === 'running' ? sinceMs : null,
         lastError: service.lastError ?? null,
         supervisor: service.supervisor ?? null,
-        health: health[service.name] ?? null,
+        health: said[service.name] ?? null,
       };
     }),
     features: {

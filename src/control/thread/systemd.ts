@@ -1,23 +1,20 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { systemClock } from '../../clock.ts';
 import { toError } from '../../errors.ts';
 import type { HeartbeatReader } from '../heartbeat.ts';
 import type { MainMethods } from '../protocol.ts';
 import type { Rpc } from '../rpc.ts';
 import type { SystemdOptions } from '../systemd.ts';
+import { NotifySender } from './notify-sender.ts';
 
-/** systemd-notify itself waits for systemd, up to 5 s, so that a message is taken for the unit's. */
-const SEND_TIMEOUT_MS = 6_000;
 /** A ping goes out at half of the time, see sd_watchdog_enabled(3); a withheld one is tried again by a part of it. */
 const RETRIES_PER_PERIOD = 20;
 
 /**
- * Speaks to systemd through its `systemd-notify`, as Node has no datagram sockets of Unix; the unit needs
- * `NotifyAccess=all` for that. Off the main thread, so that the watchdog is right when the main loop is blocked.
+ * Speaks to systemd; the unit needs `NotifyAccess=all` for that. Off the main thread, so that the watchdog is right
+ * when the main loop is blocked.
  */
 export class SystemdNotifier {
-  readonly #options: SystemdOptions;
+  readonly #sender: NotifySender;
   readonly #main: Rpc<MainMethods>;
   readonly #heartbeat: HeartbeatReader;
   /** Messages go out one after the other. */
@@ -25,7 +22,7 @@ export class SystemdNotifier {
   #status = '';
 
   constructor(options: SystemdOptions, main: Rpc<MainMethods>, heartbeat: HeartbeatReader) {
-    this.#options = options;
+    this.#sender = new NotifySender(options.socket);
     this.#main = main;
     this.#heartbeat = heartbeat;
     if (options.watchdogMs !== undefined) void this.#watch(options.watchdogMs);
@@ -40,26 +37,12 @@ export class SystemdNotifier {
   #enqueue(assignments: readonly string[]): Promise<void> {
     this.#sent = this.#sent.then(async () => {
       try {
-        if (assignments.length > 0) await this.#send(assignments);
+        if (assignments.length > 0) await this.#sender.send(assignments);
       } catch (thrown) {
         this.#main.tell('notifyFailed', toError(thrown).message);
       }
     });
     return this.#sent;
-  }
-
-  async #send(assignments: readonly string[]): Promise<void> {
-    const child = spawn('systemd-notify', assignments, {
-      env: { PATH: process.env.PATH, NOTIFY_SOCKET: this.#options.socket },
-      stdio: ['ignore', 'ignore', 'pipe'],
-      timeout: SEND_TIMEOUT_MS,
-    });
-    let said = '';
-    child.stderr.on('data', (chunk) => {
-      said += String(chunk);
-    });
-    const [code, signal] = await once(child, 'close');
-    if (code !== 0) throw new Error(`systemd-notify ended with ${code ?? signal}: ${said.trim()}`);
   }
 
   /** Pings as long as the main loop turns and what is critical is well. */
@@ -83,7 +66,7 @@ export class SystemdNotifier {
     const blockedMs = Math.round(this.#heartbeat.blockedMs);
     if (blockedMs > limitMs) return `the main loop has been blocked for ${blockedMs} ms`;
     try {
-      return await this.#main.call('vital', undefined, { timeoutMs: limitMs });
+      return await this.#main.call('vital', limitMs, { timeoutMs: limitMs });
     } catch (thrown) {
       return `the main loop does not answer: ${toError(thrown).message}`;
     }
