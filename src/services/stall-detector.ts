@@ -46,7 +46,6 @@ export class StallDetectorService extends Service.extend({
   keep: z.int().min(1).max(1_000).default(50),
 }) {
   readonly #meter = new LoopMeter();
-  #lastId = 0;
 
   override async start(scope: Scope): Promise<void> {
     const host = hostOf(scope);
@@ -59,8 +58,8 @@ export class StallDetectorService extends Service.extend({
     const probe = new StackProbe(heartbeat);
     const endings = [this.#meter.measure(heartbeat)];
     const close = async () => {
-      await rpc.call('unwatchStalls', undefined).catch(() => {});
       for (const end of endings) end();
+      await rpc.call('unwatchStalls', undefined).catch(() => {});
       probe[Symbol.dispose]();
       watched.delete(host);
       await release();
@@ -72,7 +71,6 @@ export class StallDetectorService extends Service.extend({
     });
     watcher.offer({
       stalled: (stall) => {
-        this.#lastId = stall.id;
         this.#meter.stalled(stall);
         host.emit({ type: 'loop-stalled', stall });
       },
@@ -91,7 +89,6 @@ export class StallDetectorService extends Service.extend({
       'watchStalls',
       {
         thresholdMs: starting ? Math.max(thresholdMs, STARTING_THRESHOLD_MS) : thresholdMs,
-        lastId: this.#lastId,
         keep,
         expression: probe.expression,
         service: this.name,

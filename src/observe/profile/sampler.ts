@@ -1,6 +1,6 @@
 import { AsyncLocalStorage, createHook } from 'node:async_hooks';
 import { isMainThread } from 'node:worker_threads';
-import { followFrames, type Run, runOf, visitFrames } from '../../supervisor/run.ts';
+import { followFrames, type Run, runOf, serviceNameOf, visitFrames } from '../../supervisor/run.ts';
 import type { Mark, MarkHolder, RawNode, TimeProfiler, TimeProfilerClass } from './native.ts';
 
 /** What was sampled in one go. */
@@ -115,7 +115,7 @@ export class Sampler {
   }
 
   #mark(run: Run | undefined): void {
-    const service = nameOf(run);
+    const service = serviceNameOf(run);
     if (service === undefined) {
       this.#native.context = undefined;
       return;
@@ -135,11 +135,7 @@ export class Sampler {
 
   #discover(): void {
     const run = runOf();
-    if (this.#key.getStore()?.[0].service !== nameOf(run)) this.#mark(run);
+    if (this.#key.getStore()?.[0].service !== serviceNameOf(run)) this.#mark(run);
     if (performance.now() > this.#discoverUntil) this.#hook.disable();
   }
 }
-
-/** `undefined` for the entrypoint's own code. */
-const nameOf = (run: Run | undefined): string | undefined =>
-  run === undefined || run.service === run.host.root ? undefined : run.service.name;
