@@ -9,6 +9,8 @@ import { TcpEchoService } from 'bosun/services/tcp-echo';
 import { UdpService } from 'bosun/services/udp';
 import fastify from 'fastify';
 import { Collector } from '../src/control/collect.ts';
+import { Heartbeat } from '../src/control/heartbeat.ts';
+import { LoopMeter } from '../src/control/loop-meter.ts';
 import { RequestMetrics } from '../src/services/http/request-metrics.ts';
 import { hostOf } from '../src/supervisor/run.ts';
 import { machine, report } from './lib/report.ts';
@@ -42,9 +44,13 @@ class Observer extends Service {
   collector: Collector | undefined;
 
   override start(scope: Scope) {
-    const collector = new Collector(hostOf(scope));
+    const heartbeat = new Heartbeat();
+    const collector = new Collector(hostOf(scope), new LoopMeter(heartbeat));
     this.collector = collector;
-    scope.defer(() => collector.close());
+    scope.defer(() => {
+      collector.close();
+      heartbeat[Symbol.dispose]();
+    });
   }
 }
 

@@ -4,7 +4,8 @@ import type { Host } from '../supervisor/host.ts';
 import { subtree } from '../supervisor/tree.ts';
 import type { Collected } from './collected.ts';
 import { FamilyTable, type Fault } from './family-table.ts';
-import { LoopMetrics } from './loop-metrics.ts';
+import { HeapMetrics } from './heap-metrics.ts';
+import type { LoopMeter } from './loop-meter.ts';
 import { policyMetrics } from './policy-metrics.ts';
 import { SupervisionMetrics } from './supervision-metrics.ts';
 import { workerMetrics } from './worker-metrics.ts';
@@ -13,17 +14,18 @@ export type { Collected } from './collected.ts';
 
 type Reason = Fault | 'threw';
 
-/** Collects the metrics of the main thread. Watches the event loop and the heap until it is closed. */
+/** Collects the metrics of the main thread. Watches the heap until it is closed. */
 export class Collector {
   readonly #host: Host;
-  readonly #loop: LoopMetrics;
+  readonly #loop: LoopMeter;
+  readonly #heap = new HeapMetrics();
   readonly #supervision: SupervisionMetrics;
   /** What was dropped so far, by service and reason. */
   readonly #faults = new Map<string, { readonly service: string; readonly reason: Reason; count: number }>();
 
-  constructor(host: Host) {
+  constructor(host: Host, loop: LoopMeter) {
     this.#host = host;
-    this.#loop = new LoopMetrics(host.clock);
+    this.#loop = loop;
     this.#supervision = SupervisionMetrics.of(host.control);
   }
 
@@ -34,14 +36,19 @@ export class Collector {
   collect(): Collected {
     const { clock, control, root, workers } = this.#host;
     const table = new FamilyTable((service, fault, metric) => this.#dropped(service, fault, metric));
-    table.add(this.#loop.metrics());
+    const loop = this.#loop.metrics();
+    table.add(loop);
+    table.add(this.#heap.metrics());
     table.add(this.#supervision.metrics());
     table.add(workerMetrics(workers));
     table.add(policyMetrics());
     for (const info of control.services()) table.add(this.#supervision.metricsOf(info), info.name);
+    // A stall detector has those of the loop, too.
+    const known = new Set(loop.map(({ name }) => name));
     for (const service of subtree(root).slice(1)) {
       try {
-        table.add(service.metrics(), service.name);
+        const metrics = service.metrics().filter(({ name }) => !known.has(name));
+        table.add(metrics, service.name);
       } catch (thrown) {
         this.#dropped(service.name, 'threw', toError(thrown));
       }
@@ -51,7 +58,7 @@ export class Collector {
   }
 
   close(): void {
-    this.#loop.close();
+    this.#heap.close();
   }
 
   #dropped(service: string, reason: Reason, what: string | Error): void {

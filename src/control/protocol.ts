@@ -54,7 +54,8 @@ export interface LoopFigures {
   readonly heapTotalBytes: number;
   readonly externalBytes: number;
   readonly arrayBuffersBytes: number;
-  readonly loopDelayP99Ms: number | null;
+  /** How late a timer was, at most. */
+  readonly loopDelayMaxMs: number | null;
   /** From 0 to 1. */
   readonly loopUtilisation: number | null;
   /** Of all HTTP services. */

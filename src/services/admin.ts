@@ -90,10 +90,10 @@ export class AdminService extends AdminOptions {
     const { watcher } = lease;
     const { rpc } = watcher;
     const writer = new StatusWriter(control);
-    const collector = new Collector(host);
+    const collector = new Collector(host, watcher.meter);
     const { host: name, port, path, token, hosts, snapshotDir } = this.options;
     const { maxConnections, livenessLimitMs, healthTimeoutMs } = this.options;
-    const reader = new LoopReader(host);
+    const reader = new LoopReader(host, watcher.meter);
     watcher.offer({
       figures: () => reader.read(),
       health: () => askHealth(host, healthTimeoutMs),
@@ -127,7 +127,6 @@ export class AdminService extends AdminOptions {
       clearImmediate(due);
       pump.close();
       collector.close();
-      reader[Symbol.dispose]();
       this.#address = undefined;
       await rpc.call('unlisten', undefined).catch(() => {});
       await lease.release();

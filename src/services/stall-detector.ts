@@ -1,8 +1,9 @@
 /** Says what blocks the main event loop: which function, of which service, and for how long. */
 import { z } from 'zod';
 import { BEAT_MS } from '../control/heartbeat.ts';
-import { LoopMeter } from '../control/loop-meter.ts';
+import type { LoopMeter } from '../control/loop-meter.ts';
 import { StackProbe } from '../control/stack-probe.ts';
+import { StallCounts } from '../control/stall-counts.ts';
 import { acquireWatcher } from '../control/watcher.ts';
 import { BosunError } from '../errors.ts';
 import type { Metric } from '../metrics.ts';
@@ -45,7 +46,9 @@ export class StallDetectorService extends Service.extend({
   /** How many reports the control plane keeps. */
   keep: z.int().min(1).max(1_000).default(50),
 }) {
-  readonly #meter = new LoopMeter();
+  readonly #counts = new StallCounts();
+  /** Of the watcher that it has, or had last. */
+  #meter: LoopMeter | undefined;
 
   override async start(scope: Scope): Promise<void> {
     const host = hostOf(scope);
@@ -56,7 +59,8 @@ export class StallDetectorService extends Service.extend({
     const { watcher, release } = acquireWatcher(host, (error) => scope.fail(error));
     const { rpc, heartbeat } = watcher;
     const probe = new StackProbe(heartbeat);
-    const endings = [this.#meter.measure(heartbeat)];
+    this.#meter = watcher.meter;
+    const endings: (() => void)[] = [];
     const close = async () => {
       for (const end of endings) end();
       await rpc.call('unwatchStalls', undefined).catch(() => {});
@@ -71,7 +75,7 @@ export class StallDetectorService extends Service.extend({
     });
     watcher.offer({
       stalled: (stall) => {
-        this.#meter.stalled(stall);
+        this.#counts.add(stall);
         host.emit({ type: 'loop-stalled', stall });
       },
     });
@@ -99,6 +103,6 @@ export class StallDetectorService extends Service.extend({
   }
 
   override metrics(): readonly Metric[] {
-    return this.#meter.metrics();
+    return [...this.#counts.metrics(), ...(this.#meter?.metrics() ?? [])];
   }
 }

@@ -68,9 +68,13 @@ export class StallWatch {
   #silence: Silence | undefined;
   #finishing: Promise<void> = Promise.resolve();
 
-  constructor(memory: HeartbeatMemory, options: StallOptions, listener: StallListener) {
-    this.#thresholdMs = options.thresholdMs;
-    this.#expression = options.expression;
+  constructor(
+    memory: HeartbeatMemory,
+    { thresholdMs, expression }: Pick<StallOptions, 'thresholdMs' | 'expression'>,
+    listener: StallListener,
+  ) {
+    this.#thresholdMs = thresholdMs;
+    this.#expression = expression;
     this.#listener = listener;
     this.#heart = new HeartbeatReader(memory);
     this.#beat = this.#heart.lastBeatMs;
