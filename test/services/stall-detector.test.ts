@@ -165,6 +165,21 @@ test('the control plane gives the last ones, the newest first, with and without 
   expect((await read()).map(({ id }) => id)).toContain(fourth.id);
 });
 
+test('what the loop is like is told once, with and without the control plane', async () => {
+  const [admin, detector] = [new AdminService({ port: 0 }), new StallDetectorService()];
+  await using daemon = await entrypoint([admin, detector], quiet);
+  const read = async () => {
+    const text = await (await fetch(`${admin.addresses[0]}/metrics`)).text();
+    const lines = text.split('\n').filter((line) => /^bosun_event_loop_(delay|stalls)/.test(line));
+    return lines.filter((line) => /(_count|_total)\b/.test(line)).map((line) => line.replace(/ \S+$/, ''));
+  };
+  const stalls = 'bosun_event_loop_stalls_total{service="stall-detector",culprit=""}';
+  expect((await read()).toSorted()).toEqual(['bosun_event_loop_delay_seconds_count', stalls]);
+  await daemon.remove('stall-detector');
+  expect(await read()).toEqual(['bosun_event_loop_delay_seconds_count']);
+  expect(detector.metrics().map(({ name }) => name)).toContain('bosun_event_loop_delay_seconds');
+});
+
 test('what blocks the loop for less than a second counts once the daemon is ready', async () => {
   const blocker = new Blocker();
   class Slow extends Service.extend({ detector: service(StallDetectorService) }) {
