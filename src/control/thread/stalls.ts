@@ -104,7 +104,7 @@ export class StallWatch {
     const dueMs = nextMs - this.#silentMs(this.#lookedAt);
     const delayMs = dueMs > 0 ? Math.min(dueMs, lookMs) : lookMs;
     this.#dueAt = this.#lookedAt + delayMs;
-    return setTimeout(() => this.#look(), delayMs);
+    return setTimeout(() => this.#look(), Math.ceil(delayMs));
   }
 
   #look(): void {
@@ -130,13 +130,14 @@ export class StallWatch {
 
   #stillSilent(durationMs: number): void {
     const thresholdMs = this.#thresholdMs;
-    // A timer may come a fraction of a millisecond early.
-    if (this.#silence === undefined && durationMs < thresholdMs / 2 - 1) return;
+    const stepMs = thresholdMs / 2;
+    if (this.#silence === undefined && durationMs < stepMs) return;
     this.#silence ??= this.#begin(this.#beat);
     const silence = this.#silence;
-    if (durationMs >= silence.nextLookMs - 1 && silence.look === undefined) {
+    if (durationMs >= silence.nextLookMs && silence.look === undefined) {
       const dense = durationMs < DENSE_THRESHOLDS * thresholdMs;
-      silence.nextLookMs = dense ? durationMs + thresholdMs / 2 : durationMs * GROWTH;
+      // In steps, one of which is the threshold, also when one was late.
+      silence.nextLookMs = dense ? (Math.floor(durationMs / stepMs) + 1) * stepMs : durationMs * GROWTH;
       silence.look = this.#lookAtStack(silence).finally(() => {
         silence.look = undefined;
       });
