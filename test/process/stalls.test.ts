@@ -37,6 +37,9 @@ interface Line {
   readonly metrics?: readonly Metric[];
   /** The longest time between two turns of the loop, and how long the innocent took, in ms. */
   readonly gap?: number;
+  /** When that was measured, in ms since the epoch. */
+  readonly from?: number;
+  readonly until?: number;
   readonly innocent?: number;
 }
 
@@ -91,6 +94,14 @@ const culpritsOf = (exit: Exit) =>
 const sum = (a: number, b: number) => a + b;
 const told = (exit: Exit) => linesOf(exit).filter(({ msg }) => msg?.includes('blocked for'));
 
+/** The line that says that a stall is over. */
+const endOf = (exit: Exit, stall: Stall | undefined) =>
+  told(exit).find(
+    ({ msg, durationMs }) => msg?.startsWith('the main loop was') && durationMs === stall?.durationMs,
+  );
+/** On a busy machine the watching thread may not have looked for so long that it is not sure of the rest. */
+const isSure = (stall: Stall | undefined) => stall?.lastSeen === false;
+
 describe('code that blocks the loop is named, with its service, while it does', () => {
   const cases = [
     ['spin', 'first', 'spinUntil'],
@@ -107,8 +118,9 @@ describe('code that blocks the loop is named, with its service, while it does', 
     daemon.letGo();
     const exit = await daemon.stop(scenario);
     expect(exit).toMatchObject({ code: 0, stderr: '' });
-    const named = told(exit).filter(({ culprit }) => culprit !== undefined);
-    const [first, last] = [named[0], named.at(-1)];
+    const [stall] = stallsOf(exit);
+    const first = told(exit).find(({ culprit }) => culprit !== undefined);
+    const last = endOf(exit, stall);
     const place = name === 'spinUntil' ? `stalls.ts:${spinningLine}:` : 'stalls.ts:';
     expect(first?.msg).toMatch(
       new RegExp(
@@ -116,11 +128,11 @@ describe('code that blocks the loop is named, with its service, while it does', 
       ),
     );
     expect(first).toMatchObject({ level: 40, service: 'stall-detector', culprit: service });
-    expect(last?.msg).toMatch(/^the main loop was blocked for \d+ ms by/);
+    expect(last?.msg).toMatch(/^the main loop was blocked for \d+ ms/);
     expect(first?.durationMs).toBeGreaterThanOrEqual(100);
     expect(last?.durationMs).toBeGreaterThanOrEqual(first?.durationMs as number);
-    const [stall] = stallsOf(exit);
-    expect(stall).toMatchObject({ id: 1, over: true, service, durationMs: last?.durationMs });
+    expect(stall).toMatchObject({ id: 1, over: true, durationMs: last?.durationMs });
+    if (isSure(stall)) expect(stall?.service).toBe(service);
     expect(stall?.stack.find(({ file }) => !file.startsWith('node:'))).toMatchObject({
       name: expect.stringContaining(name),
       file: fixture.pathname,
@@ -230,10 +242,12 @@ describe('native code that blocks the loop', () => {
     // Opening it lets go the other end.
     daemon.letGo('fifo');
     const exit = await daemon.stop('fifo');
-    expect(told(exit).at(-1)?.msg).toMatch(
+    // On a busy machine there may be stalls after it.
+    const last = told(exit).find(({ msg }) => msg?.startsWith('the main loop was'));
+    expect(last?.msg).toMatch(
       /^the main loop was blocked for \d+ ms in native code, last seen: .*fifo \(.*stalls\.ts.*\)$/,
     );
-    const stall = stallsOf(exit).at(-1);
+    const stall = stallsOf(exit).find((other) => other.durationMs === last?.durationMs);
     expect(stall).toMatchObject({ over: true, lastSeen: true });
     expect(stall?.service).toBeUndefined();
   });
@@ -284,21 +298,22 @@ test('a handler of requests that takes 300 ms is named, by default', async () =>
   daemon.letGo();
   expect((await answer).status).toBe(200);
   const exit = await daemon.stop('http');
-  const named = told(exit).filter(({ culprit }) => culprit === 'api');
+  const stall = stallsOf(exit).find(({ stack }) => stack.some(({ name }) => name === 'handle'));
+  const first = told(exit).find(({ culprit }) => culprit === 'api');
+  const last = endOf(exit, stall);
   const inHandler = new RegExp(`^handle \\(/.*/stalls\\.ts:(${handlerLines.join('|')}):`);
-  for (const { msg, stack } of [named[0], named.at(-1)] as Line[]) {
-    expect(msg).toMatch(
-      /^the main loop (has been|was) blocked for \d+ ms by .*\(.*stalls\.ts:\d+:\d+\), service api$/,
-    );
-    expect(stack).toContainEqual(expect.stringMatching(inHandler));
-  }
-  expect(named.at(-1)?.msg).toMatch(/^the main loop was/);
-  const stall = stallsOf(exit).find(({ service }) => service === 'api');
+  for (const line of [first, last]) expect(line?.stack).toContainEqual(expect.stringMatching(inHandler));
+  expect(first?.msg).toMatch(
+    /^the main loop has been blocked for \d+ ms by .*\(.*stalls\.ts:\d+:\d+\), service api$/,
+  );
   expect(stall?.durationMs).toBeGreaterThanOrEqual(250);
   expect(stall?.stack.find(({ name }) => name === 'handle')).toMatchObject({
     file: fixture.pathname,
     line: expect.toSatisfy((line) => handlerLines.includes(line)),
   });
+  if (!isSure(stall)) return;
+  expect(last?.msg).toMatch(/^the main loop was blocked for \d+ ms by .*, service api$/);
+  expect(stall?.service).toBe('api');
 });
 
 test('each stall of 150 ms is reported, and stands in the metrics, which tell what the mean hides', async () => {
@@ -338,10 +353,13 @@ describe('no stall is reported', () => {
   test('when the loop is busy, but turns', async () => {
     await using daemon = new Daemon('busy', { thresholdMs: 100 });
     const exit = await daemon.stop('busy');
-    const { gap = 0 } = linesOf(exit).find((line) => line.gap !== undefined) ?? {};
+    const { gap = 0, from = 0, until = 0 } = linesOf(exit).find((line) => line.gap !== undefined) ?? {};
     expect(gap).toBeGreaterThanOrEqual(10);
-    const durations = stallsOf(exit).map(({ durationMs }) => durationMs);
-    expect(durations.filter((durationMs) => durationMs > gap + 50)).toEqual([]);
+    const stalls = stallsOf(exit).filter(
+      ({ beganAt, durationMs }) => beganAt >= from && beganAt + durationMs <= until,
+    );
+    // On a busy machine there may be such, but none longer than what the loop has seen itself.
+    expect(stalls.filter(({ durationMs }) => durationMs > gap + 50)).toEqual([]);
   });
 });
 
@@ -357,7 +375,9 @@ describe('the end comes as it would without', () => {
       msg === undefined ? [] : [msg.split(' ').slice(0, 4).join(' ')],
     );
     expect(order.indexOf('the main loop was')).toBeGreaterThan(order.indexOf('the main loop has'));
-    expect(stallsOf(exit).filter(({ service }) => service === 'first')).toHaveLength(1);
+    expect(stallsOf(exit).filter(({ stack }) => stack.some(({ name }) => name === 'spinUntil'))).toHaveLength(
+      1,
+    );
   });
 
   test('when the process exits while it is blocked', async () => {
