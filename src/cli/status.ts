@@ -133,7 +133,7 @@ const figures = (process: ProcessFigures): string[] => [
   `heap ${shortSize(process.heapUsedBytes)}`,
   `external ${shortSize(process.externalBytes)}`,
   ...known(process.loopUtilisation, (share) => `loop ${percent(share)} busy`),
-  ...known(process.loopDelayP99Ms, (ms) => `loop delay p99 ${milliseconds(ms)}`),
+  ...known(process.loopDelayMaxMs, (ms) => `loop delay up to ${milliseconds(ms)}`),
   ...known(process.requestsPerSecond, (rate) => `${rate.toFixed(rate < 10 ? 1 : 0)} requests/s`),
   ...known(process.requestP99Ms, (ms) => `request p99 ${milliseconds(ms)}`),
 ];

@@ -5,7 +5,8 @@ import type { Host } from '../supervisor/host.ts';
 import { subtree } from '../supervisor/tree.ts';
 import type { Collected } from './collected.ts';
 import { FamilyTable, type Fault } from './family-table.ts';
-import { LoopMetrics } from './loop-metrics.ts';
+import { HeapMetrics } from './heap-metrics.ts';
+import type { LoopMeter } from './loop-meter.ts';
 import { policyMetrics } from './policy-metrics.ts';
 import { supervisionMetrics } from './supervision-metrics.ts';
 import { workerMetrics } from './worker-metrics.ts';
@@ -14,18 +15,19 @@ export type { Collected } from './collected.ts';
 
 type Reason = Fault | 'threw';
 
-/** Collects the metrics of the main thread. Watches the event loop and the heap until it is closed. */
+/** Collects the metrics of the main thread. Watches the heap until it is closed. */
 export class Collector {
   readonly #host: Host;
-  readonly #loop: LoopMetrics;
+  readonly #loop: LoopMeter;
+  readonly #heap = new HeapMetrics();
   /** What was dropped so far, by service and reason. */
   readonly #faults = new Map<string, { readonly service: string; readonly reason: Reason; count: number }>();
 
   #failed = false;
 
-  constructor(host: Host) {
+  constructor(host: Host, loop: LoopMeter) {
     this.#host = host;
-    this.#loop = new LoopMetrics(host.clock);
+    this.#loop = loop;
   }
 
   /**
@@ -53,11 +55,15 @@ export class Collector {
     const table = new FamilyTable((service, fault, metric, count) =>
       this.#dropped(service, fault, metric, count),
     );
+    const loop = this.#loop.metrics();
     table.addUnlimited(supervisionMetrics(control));
-    table.add([...this.#loop.metrics(), ...workerMetrics(workers), ...policyMetrics()]);
+    table.add([...loop, ...this.#heap.metrics(), ...workerMetrics(workers), ...policyMetrics()]);
+    // A stall detector has those of the loop, too.
+    const known = new Set(loop.map(({ name }) => name));
     for (const service of services) {
       try {
-        table.add(service.metrics(), service.name);
+        const metrics = service.metrics().filter(({ name }) => !known.has(name));
+        table.add(metrics, service.name);
       } catch (thrown) {
         this.#dropped(service.name, 'threw', toError(thrown), 1);
       }
@@ -67,7 +73,7 @@ export class Collector {
   }
 
   close(): void {
-    this.#loop.close();
+    this.#heap.close();
   }
 
   /** What a service has lost ends with it; its name may be another's one day. */

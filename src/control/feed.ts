@@ -32,8 +32,8 @@ class Feed {
     const { control } = host;
     this.#rpc = watcher.rpc;
     this.#writer = new StatusWriter(control);
-    const reader = this.#ending.use(new LoopReader(host));
-    const collector = this.#ending.adopt(new Collector(host), (made) => made.close());
+    const reader = new LoopReader(host, watcher.meter);
+    const collector = this.#ending.adopt(new Collector(host, watcher.meter), (made) => made.close());
     watcher.offer({
       figures: () => reader.read(),
       health: (limitMs) => askHealth(host, limitMs),

@@ -58,7 +58,8 @@ export interface LoopFigures {
   readonly heapTotalBytes: number;
   readonly externalBytes: number;
   readonly arrayBuffersBytes: number;
-  readonly loopDelayP99Ms: number | null;
+  /** How late a timer was, at most. */
+  readonly loopDelayMaxMs: number | null;
   /** From 0 to 1. */
   readonly loopUtilisation: number | null;
   /** Of all HTTP services. */
@@ -128,8 +129,6 @@ export interface AuditEntry {
 export interface StallOptions {
   /** By how much the loop has to be late. */
   readonly thresholdMs: number;
-  /** The id of the last stall there was; 0: none. */
-  readonly lastId: number;
   /** How many reports are kept. */
   readonly keep: number;
   /** Gives a `Glimpse` of the main thread: see `StackProbe`. */
@@ -154,7 +153,7 @@ export type ThreadMethods = {
   /** Tells systemd, when that has begun; resolves when all it was told before is there, too. */
   notify(assignments: readonly string[]): Promise<void> | undefined;
   /** Begins to look for stalls of the main loop; one at a time. */
-  watchStalls(options: StallOptions): Promise<void>;
+  watchStalls(options: StallOptions, signal: AbortSignal): Promise<void>;
   /** From now on, stalls of this length count. */
   setStallThreshold(thresholdMs: number): void;
   /** Ends that: the last stall has been told when it resolves. */

@@ -1,6 +1,7 @@
+import { executionAsyncId } from 'node:async_hooks';
 import { getCallSites } from 'node:util';
 import type { Frame } from '../observe/reports.ts';
-import { runOf } from '../supervisor/run.ts';
+import { runOf, serviceNameOf } from '../supervisor/run.ts';
 import { type Heartbeat, steadyMs } from './heartbeat.ts';
 
 /** Node's own limit. */
@@ -14,6 +15,8 @@ export interface Glimpse {
   readonly at: number;
   /** Whose code it was. */
   readonly service: string | undefined;
+  /** Of the callback that the loop had called; 0 in a promise reaction, which has none. */
+  readonly turn: number;
   /** The innermost frame first. */
   readonly stack: readonly Frame[];
 }
@@ -46,7 +49,7 @@ export class StackProbe implements Disposable {
  */
 function glimpse(heartbeat: Heartbeat, beat: number): Glimpse | undefined {
   if (heartbeat.lastBeatMs !== beat) return undefined;
-  const stack = getCallSites(MAX_FRAMES)
+  const stack = getCallSites(MAX_FRAMES, { sourceMap: false })
     .slice(OWN_FRAMES)
     .map((site) => ({
       name: site.functionName,
@@ -54,5 +57,6 @@ function glimpse(heartbeat: Heartbeat, beat: number): Glimpse | undefined {
       line: site.lineNumber,
       column: site.columnNumber,
     }));
-  return stack.length === 0 ? undefined : { at: steadyMs(), service: runOf()?.service.name, stack };
+  if (stack.length === 0) return undefined;
+  return { at: steadyMs(), service: serviceNameOf(runOf()), turn: executionAsyncId(), stack };
 }

@@ -3,6 +3,7 @@ import { BosunError } from '../errors.ts';
 import { workerEntry } from '../package-files.ts';
 import type { Host } from '../supervisor/host.ts';
 import { Heartbeat } from './heartbeat.ts';
+import { LoopMeter } from './loop-meter.ts';
 import type { MainMethods, ThreadData, ThreadMethods } from './protocol.ts';
 import { Rpc } from './rpc.ts';
 
@@ -24,6 +25,7 @@ export class Watcher {
   readonly rpc: Rpc<ThreadMethods>;
   readonly #worker: Worker;
   readonly heartbeat = new Heartbeat();
+  readonly meter = new LoopMeter(this.heartbeat);
   readonly #methods: { -readonly [Name in keyof MainMethods]?: MainMethods[Name] } = {};
 
   /** `onEnd` is called when the thread has ended, by itself or not. */

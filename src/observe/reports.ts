@@ -12,7 +12,7 @@ export interface Frame {
 
 /** The main loop was blocked. */
 export interface Stall {
-  /** Counts from 1. */
+  /** Counts from 1, as long as one of the services is there that watch the loop. */
   readonly id: number;
   /** Milliseconds since the epoch. */
   readonly beganAt: number;
@@ -21,8 +21,10 @@ export interface Stall {
   readonly over: boolean;
   /** Whose code blocked it; `undefined`: not known. */
   readonly service: string | undefined;
-  /** What ran while it was blocked, the innermost first; empty when it was over before that could be seen. */
+  /** What blocked it, the innermost first; empty when it was over before that could be seen. */
   readonly stack: readonly Frame[];
+  /** The stack is only what was seen last: it may be innocent. */
+  readonly lastSeen?: boolean;
 }
 
 /** What one place in code has allocated and still holds, as far as sampling tells. */

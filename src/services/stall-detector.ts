@@ -1,8 +1,9 @@
 /** Says what blocks the main event loop: which function, of which service, and for how long. */
 import { z } from 'zod';
 import { BEAT_MS } from '../control/heartbeat.ts';
-import { LoopMeter } from '../control/loop-meter.ts';
+import type { LoopMeter } from '../control/loop-meter.ts';
 import { StackProbe } from '../control/stack-probe.ts';
+import { StallCounts } from '../control/stall-counts.ts';
 import { acquireWatcher } from '../control/watcher.ts';
 import { BosunError } from '../errors.ts';
 import type { Metric } from '../metrics.ts';
@@ -45,8 +46,9 @@ export class StallDetectorService extends Service.extend({
   /** How many reports the control plane keeps. */
   keep: z.int().min(1).max(1_000).default(50),
 }) {
-  readonly #meter = new LoopMeter();
-  #lastId = 0;
+  readonly #counts = new StallCounts();
+  /** Of the watcher that it has, or had last. */
+  #meter: LoopMeter | undefined;
 
   override async start(scope: Scope): Promise<void> {
     const host = hostOf(scope);
@@ -57,10 +59,11 @@ export class StallDetectorService extends Service.extend({
     const { watcher, release } = acquireWatcher(host, (error) => scope.fail(error));
     const { rpc, heartbeat } = watcher;
     const probe = new StackProbe(heartbeat);
-    const endings = [this.#meter.measure(heartbeat)];
+    this.#meter = watcher.meter;
+    const endings: (() => void)[] = [];
     const close = async () => {
-      await rpc.call('unwatchStalls', undefined).catch(() => {});
       for (const end of endings) end();
+      await rpc.call('unwatchStalls', undefined).catch(() => {});
       probe[Symbol.dispose]();
       watched.delete(host);
       await release();
@@ -72,8 +75,7 @@ export class StallDetectorService extends Service.extend({
     });
     watcher.offer({
       stalled: (stall) => {
-        this.#lastId = stall.id;
-        this.#meter.stalled(stall);
+        this.#counts.add(stall);
         host.emit({ type: 'loop-stalled', stall });
       },
     });
@@ -91,7 +93,6 @@ export class StallDetectorService extends Service.extend({
       'watchStalls',
       {
         thresholdMs: starting ? Math.max(thresholdMs, STARTING_THRESHOLD_MS) : thresholdMs,
-        lastId: this.#lastId,
         keep,
         expression: probe.expression,
         service: this.name,
@@ -102,6 +103,6 @@ export class StallDetectorService extends Service.extend({
   }
 
   override metrics(): readonly Metric[] {
-    return this.#meter.metrics();
+    return [...this.#counts.metrics(), ...(this.#meter?.metrics() ?? [])];
   }
 }

@@ -28,6 +28,10 @@ const currentRun = new AsyncLocalStorage<Run>();
 /** The run whose code is executing, for the attribution of stray errors. @internal */
 export const runOf = (): Run | undefined => currentRun.getStore();
 
+/** Whose code a run's is; `undefined` for the entrypoint's own. @internal */
+export const serviceNameOf = (run: Run | undefined): string | undefined =>
+  run === undefined || run.service === run.host.root ? undefined : run.service.name;
+
 /** Runs that have started and not ended yet. */
 const liveRuns = new Set<Run>();
 let followFrame: ((run: Run) => void) | undefined;

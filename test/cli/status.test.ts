@@ -36,7 +36,7 @@ const status = (services: readonly Service[], more: Partial<Status> = {}): Statu
     externalBytes: 0,
     arrayBuffersBytes: 0,
     cpuShare: 0,
-    loopDelayP99Ms: null,
+    loopDelayMaxMs: null,
     loopUtilisation: null,
     requestsPerSecond: null,
     requestP99Ms: null,

@@ -4,6 +4,8 @@ import { describe, expect, test } from 'vitest';
 import { Collector } from '../../src/control/collect.ts';
 import type { Collected } from '../../src/control/collected.ts';
 import { FamilyTable } from '../../src/control/family-table.ts';
+import { Heartbeat } from '../../src/control/heartbeat.ts';
+import { LoopMeter } from '../../src/control/loop-meter.ts';
 import { NoAnswerError, RemoteError } from '../../src/control/rpc.ts';
 import { expose } from '../../src/control/thread/exposition.ts';
 import { metrics } from '../../src/control/thread/metrics.ts';
@@ -134,11 +136,11 @@ test('that Bosun itself cannot collect is logged once, and thrown each time', as
   const services = () => {
     throw new Error('broken');
   };
-  const collector = new Collector({
-    ...host,
-    control: { ...host.control, services },
-    loggerFor: () => logger,
-  });
+  using heartbeat = new Heartbeat();
+  const collector = new Collector(
+    { ...host, control: { ...host.control, services }, loggerFor: () => logger },
+    new LoopMeter(heartbeat),
+  );
   for (let i = 0; i < 2; i++) expect(() => collector.collect()).toThrow('broken');
   collector.close();
   expect(lines).toEqual([expect.objectContaining({ level: 50, msg: 'no metrics could be collected' })]);

@@ -1,56 +1,39 @@
 import { entrypoint, type Scope, Service } from 'bosun';
 import { expect, test } from 'vitest';
-import { LoopReader, quantile } from '../../src/control/loop-figures.ts';
-import { Histogram } from '../../src/metrics.ts';
+import { Heartbeat } from '../../src/control/heartbeat.ts';
+import { LoopReader } from '../../src/control/loop-figures.ts';
+import { LoopMeter } from '../../src/control/loop-meter.ts';
 import { hostOf } from '../../src/supervisor/run.ts';
 
-class Served extends Service.extend({}) {
-  readonly durations = new Histogram([0.1, 1]);
+class Observer extends Service.extend({}) {
+  readonly heartbeat = new Heartbeat();
   reader: LoopReader | undefined;
 
   override start(scope: Scope) {
-    const reader = new LoopReader(hostOf(scope));
-    this.reader = reader;
-    scope.defer(() => reader[Symbol.dispose]());
+    this.reader = new LoopReader(hostOf(scope), new LoopMeter(this.heartbeat));
+    scope.defer(() => this.heartbeat[Symbol.dispose]());
   }
 
-  override metrics() {
-    const name = 'bosun_http_request_duration_seconds';
-    return [{ name, help: 'of requests', type: 'histogram' as const, samples: [this.durations.sample()] }];
+  read() {
+    if (this.reader === undefined) throw new Error('the observer has not started');
+    return this.reader.read();
   }
-}
 
-class Broken extends Service.extend({}) {
-  override start() {}
-
-  override metrics(): never {
-    throw new Error('no metrics today');
+  beat(): Promise<unknown> {
+    return new Promise((resolve) => this.heartbeat.onBeat(resolve));
   }
 }
 
-test('a quantile is found within its bucket', () => {
-  expect(quantile(0.5, [1, 2, 4], [0, 10, 0, 0])).toBe(1.5);
-  expect(quantile(0.99, [1, 2, 4], [50, 0, 50, 0])).toBeCloseTo(3.96);
-  expect(quantile(1, [1, 2, 4], [1, 0, 0, 0])).toBe(1);
-});
-
-test('what is above the last bound counts as the last bound; nothing observed has no quantile', () => {
-  expect(quantile(0.99, [1, 2], [0, 0, 7])).toBe(2);
-  expect(quantile(0.99, [1, 2], [0, 0, 0])).toBeUndefined();
-});
-
-test('requests are those since the last reading; a service without metrics disturbs nobody', async () => {
-  const served = new Served({});
-  await using _daemon = await entrypoint([served, new Broken({})], {
-    log: { level: 'silent' },
-    ownsProcess: false,
-  });
-  served.durations.observe(5);
-  expect(served.reader?.read()).toMatchObject({ requestsPerSecond: null, requestP99Ms: null });
-  for (let i = 0; i < 100; i++) served.durations.observe(0.05);
-  const { requestsPerSecond = 0, requestP99Ms = 0, heapUsedBytes = 0 } = served.reader?.read() ?? {};
-  expect(requestsPerSecond).toBeGreaterThan(0);
-  expect(requestP99Ms).toBeCloseTo(99);
+test('the one long delay of a reading is told, once, however many short ones there are', async () => {
+  const observer = new Observer({});
+  await using _daemon = await entrypoint([observer], { log: { level: 'silent' }, ownsProcess: false });
+  expect(observer.read()).toMatchObject({ loopDelayMaxMs: null, loopUtilisation: null });
+  const end = performance.now() + 150;
+  while (performance.now() < end);
+  for (let beats = 0; beats < 50; beats++) await observer.beat();
+  const { loopDelayMaxMs, loopUtilisation, heapUsedBytes } = observer.read();
+  expect(loopDelayMaxMs).toBeGreaterThan(100);
+  expect(loopUtilisation).toBeGreaterThan(0);
   expect(heapUsedBytes).toBeGreaterThan(1_000_000);
-  expect(served.reader?.read()).toMatchObject({ requestsPerSecond: 0, requestP99Ms: null });
+  expect(observer.read()).toMatchObject({ loopDelayMaxMs: 0, requestsPerSecond: 0, requestP99Ms: null });
 });

@@ -1,5 +1,4 @@
 import { Session } from 'node:inspector';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { test as base, expect } from 'vitest';
 import { Heartbeat } from '../../src/control/heartbeat.ts';
 import { type Glimpse, StackProbe } from '../../src/control/stack-probe.ts';
@@ -51,7 +50,7 @@ test('what runs is seen from its innermost frame on, and nothing of how it is lo
 test('nothing is seen once the loop has turned: what runs now is innocent', async ({ heartbeat, look }) => {
   const beat = heartbeat.lastBeatMs;
   expect(look(beat)).toBeDefined();
-  while (heartbeat.lastBeatMs === beat) await sleep(5);
+  await new Promise<unknown>((resolve) => heartbeat.onBeat(resolve));
   expect(look(beat)).toBeUndefined();
   expect(look(heartbeat.lastBeatMs)).toBeDefined();
 });
@@ -62,4 +61,15 @@ test('nothing is left of it when it is disposed of', ({ heartbeat, probe, look }
   probe[Symbol.dispose]();
   expect(symbols()).toBe(before - 1);
   expect(look(heartbeat.lastBeatMs)).toBeUndefined();
+});
+
+test('callbacks are told apart', async ({ heartbeat, look }) => {
+  const turn = () => look(heartbeat.lastBeatMs)?.turn;
+  const turns = await Promise.all(
+    [1, 2].map(() => new Promise((resolve) => setImmediate(() => resolve([turn(), turn()])))),
+  );
+  const [[first, again], [second]] = turns as [number[], number[]];
+  expect(first).toBe(again);
+  expect(first).not.toBe(second);
+  expect(await Promise.resolve().then(turn)).toBe(0);
 });

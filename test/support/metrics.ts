@@ -1,5 +1,7 @@
 import { type Scope, Service } from 'bosun';
 import { Collector } from '../../src/control/collect.ts';
+import { Heartbeat } from '../../src/control/heartbeat.ts';
+import { LoopMeter } from '../../src/control/loop-meter.ts';
 import { type ExpositionFormat, expose } from '../../src/control/thread/exposition.ts';
 import type { Host } from '../../src/supervisor/host.ts';
 import { hostOf } from '../../src/supervisor/run.ts';
@@ -56,9 +58,13 @@ export class Observer extends Service {
 
   override start(scope: Scope): void {
     this.#host = hostOf(scope);
-    const collector = new Collector(hostOf(scope));
+    const heartbeat = new Heartbeat();
+    const collector = new Collector(hostOf(scope), new LoopMeter(heartbeat));
     this.#collector = collector;
-    scope.defer(() => collector.close());
+    scope.defer(() => {
+      collector.close();
+      heartbeat[Symbol.dispose]();
+    });
   }
 
   get host(): Host {

@@ -46,7 +46,7 @@ const definitions = [
     title: 'Loop delay',
     format: duration,
     least: 5,
-    lines: [{ name: 'p99', of: ({ loopDelayP99Ms }) => loopDelayP99Ms }],
+    lines: [{ name: 'longest', of: ({ loopDelayMaxMs }) => loopDelayMaxMs }],
   },
   {
     title: 'Requests',

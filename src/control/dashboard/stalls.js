@@ -54,9 +54,10 @@ export class Stalls {
 }
 
 /** @param {Stall} stall */
-function itemOf({ beganAt, durationMs, over, service, stack }) {
+function itemOf({ beganAt, durationMs, over, service, stack, lastSeen }) {
   const [top] = stack;
-  const what = stack.length === 0 ? 'over before it could be seen' : place(top);
+  const what =
+    stack.length === 0 ? 'over before it could be seen' : `${lastSeen ? 'last seen: ' : ''}${place(top)}`;
   const line = [
     el('time', {}, clock(beganAt)),
     el('span', { class: 'long' }, `${duration(durationMs)}${over ? '' : ' so far'}`),

@@ -28,6 +28,7 @@ export class Journal {
   #logLength = 0;
   readonly #events: PlainEvent[] = [];
   readonly #stalls = new Map<number, Stall>();
+  #lastStallId = 0;
   readonly #readers = new Set<(entry: JournalEntry) => void>();
 
   /** Calls `reader` with what comes from now on. Returns the way to end that. */
@@ -100,6 +101,12 @@ export class Journal {
       }
       for (const reader of this.#readers) reader({ kind: 'log', data: line });
     }
+  }
+
+  /** The id of a stall that begins: who looks for stalls may come and go meanwhile. */
+  newStallId(): number {
+    this.#lastStallId += 1;
+    return this.#lastStallId;
   }
 
   /** Adds a stall, or says more of one that is known; at most `count` are kept. */

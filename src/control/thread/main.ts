@@ -43,8 +43,9 @@ const methods: ThreadMethods = {
     );
   },
   notify: (assignments) => systemd?.then((notifier) => notifier.notify(assignments)),
-  async watchStalls(options) {
+  async watchStalls(options, signal) {
     const { StallReporter } = await import('./stall-reporter.ts');
+    signal.throwIfAborted();
     stalls = new StallReporter(memory, options, journal, main);
   },
   setStallThreshold(thresholdMs) {

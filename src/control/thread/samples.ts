@@ -21,7 +21,7 @@ const unknown: LoopFigures = {
   heapTotalBytes: 0,
   externalBytes: 0,
   arrayBuffersBytes: 0,
-  loopDelayP99Ms: null,
+  loopDelayMaxMs: null,
   loopUtilisation: null,
   requestsPerSecond: null,
   requestP99Ms: null,
@@ -62,10 +62,10 @@ export class Samples {
     try {
       this.#loop = await this.#main.call('figures', undefined, { timeoutMs: ANSWER_MS });
     } catch {
-      const loopDelayP99Ms = Math.max(this.#heartbeat.blockedMs, blockedMs);
+      const loopDelayMaxMs = Math.max(this.#heartbeat.blockedMs, blockedMs);
       this.#loop = {
         ...this.#loop,
-        loopDelayP99Ms,
+        loopDelayMaxMs,
         loopUtilisation: 1,
         requestsPerSecond: 0,
         requestP99Ms: null,

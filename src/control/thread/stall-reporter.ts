@@ -21,6 +21,7 @@ export class StallReporter {
     logging.tap((line) => journal.addLines([line]));
     const logger = logging.logger.child({ service });
     this.watch = new StallWatch(memory, options, {
+      newId: () => journal.newStallId(),
       changed: (stall) => journal.setStall(stall, keep),
       tell: (stall, inNative) => logger.warn(stallFields(stall), stallText(stall, inNative)),
       over: (stall) => main.tell('stalled', stall),

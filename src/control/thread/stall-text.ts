@@ -1,21 +1,22 @@
 import type { Frame, Stall } from '../../observe/reports.ts';
+import { isOwn } from './looks.ts';
 
 /** So that a line is written in one piece to a pipe (4 KiB), in any format. */
 const MAX_FRAMES = 20;
 const MAX_STACK_CHARACTERS = 2_500;
 
 /** `the main loop was blocked for 231 ms by spin (/app/api.ts:12:5), service api` */
-export function stallText({ over, durationMs, service, stack }: Stall, inNative: boolean): string {
-  const culprit = stack.find(isOwn) ?? stack[0];
-  const where = inNative ? ' in native code called' : '';
-  const by =
-    culprit === undefined
-      ? over
-        ? ''
-        : ': its stack cannot be seen yet, it may be in native code'
-      : `${where} by ${describe(culprit)}`;
+export function stallText(stall: Stall, inNative: boolean): string {
+  const { over, durationMs } = stall;
+  return `the main loop ${over ? 'was' : 'has been'} blocked for ${Math.round(durationMs)} ms${cause(stall, inNative)}`;
+}
+
+function cause({ over, service, stack, lastSeen }: Stall, inNative: boolean): string {
+  const top = stack.find(isOwn) ?? stack[0];
+  if (top === undefined) return over ? '' : ': its stack cannot be seen yet, it may be in native code';
+  if (lastSeen) return `${inNative ? ' in native code' : ''}, last seen: ${describe(top)}`;
   const whose = service === undefined ? '' : `, service ${service}`;
-  return `the main loop ${over ? 'was' : 'has been'} blocked for ${Math.round(durationMs)} ms${by}${whose}`;
+  return `${inNative ? ' in native code called' : ''} by ${describe(top)}${whose}`;
 }
 
 /** The fields of a stall's line in the log. */
@@ -29,9 +30,6 @@ export function stallFields({ durationMs, service, stack }: Stall) {
   }
   return { durationMs: Math.round(durationMs), culprit: service, stack: frames };
 }
-
-/** Code that somebody wrote for this daemon, or chose for it: not Node's own, and not what it calls. */
-const isOwn = ({ file }: Frame) => file !== '' && !file.startsWith('node:');
 
 const describe = ({ name, file, line, column }: Frame) => {
   const at = `${file}:${line}:${column}`;

@@ -2,16 +2,18 @@ import type { Frame, Stall } from '../../observe/reports.ts';
 import { SourceMaps } from '../../observe/source-maps.ts';
 import { BEAT_MS, type HeartbeatMemory, HeartbeatReader, steadyMs } from '../heartbeat.ts';
 import type { StallOptions } from '../protocol.ts';
+import { Looks } from './looks.ts';
+import { processorTime } from './processor-time.ts';
 import { captureStack } from './stack-capture.ts';
-import { waitingMs } from './waiting-time.ts';
 
-/** The stack is looked at when a stall has lasted as long as the threshold, and each time that grows so much. */
-const SAMPLE_FACTOR = 4;
+/** From so many thresholds on, looks at the stack become rarer: each comes when the stall has grown by `GROWTH`. */
+const DENSE_THRESHOLDS = 4;
+const GROWTH = 1.5;
 /** How often those who follow a stall are told how long it is. */
 const PROGRESS_MS = 1_000;
 /** A stack that took longer to come, while the main thread had a processor, was native code's to give. */
 const NATIVE_MS = 50;
-/** How long what is told first waits for the stack. */
+/** How long what is told first waits until it is known what blocks the loop. */
 const FIRST_WORD_MS = 200;
 /** How long the end of a stall waits for the stack. */
 const LAST_WORD_MS = 1_000;
@@ -20,50 +22,59 @@ const MAX_LOOK_MS = 100;
 
 /** Who is told of stalls. */
 export interface StallListener {
+  /** Gives the id of one that begins. */
+  newId(): number;
   /** A stall goes on, or is over. */
   changed(stall: Stall): void;
-  /** While it goes on, as soon as its stack is seen, or when that takes long; and when it is over. */
+  /** While it goes on, as soon as its cause is known, or when that takes long; and when it is over. */
   tell(stall: Stall, inNative: boolean): void;
   /** Once, after that. */
   over(stall: Stall): void;
 }
 
-/** A stall under way. */
-interface Ongoing {
-  stall: Stall;
-  /** Whether native code ran when its stack was looked at. */
+/** A time without a beat that has become long enough to look at the stack. */
+interface Silence {
+  /** By `steadyMs`. */
+  readonly beganAt: number;
+  readonly looks: Looks;
+  /** Since it has lasted as long as the threshold. */
+  stall: Stall | undefined;
+  /** Whether native code ran when the stall's stack was looked at. */
   inNative: boolean;
   /** When the stack is looked at next, and progress told, in ms of duration. */
-  nextSampleMs: number;
+  nextLookMs: number;
   nextProgressMs: number;
-  told: 'nothing' | 'that it is' | 'its stack';
+  told: 'nothing' | 'that it is' | 'its cause';
   /** The look at the stack that is under way. */
-  capture: Promise<void> | undefined;
+  look: Promise<void> | undefined;
 }
 
 /** Looks at the main loop's heartbeat, and at its stack when there is none. */
 export class StallWatch {
   #thresholdMs: number;
-  #lastId: number;
   readonly #expression: string;
   readonly #listener: StallListener;
   readonly #heart: HeartbeatReader;
   readonly #maps = new SourceMaps();
   #timer: NodeJS.Timeout;
+  #closed = false;
   #beat: number;
   #lookedAt = steadyMs();
   #dueAt = this.#lookedAt;
-  #waitingMs = waitingMs('thread-self');
+  #accountedMs = accountedMs();
   /** Since the last beat: time in which the process was suspended, so that nothing is to be said of it. */
   #lostMs = 0;
   #lostUntil = 0;
-  #ongoing: Ongoing | undefined;
+  #silence: Silence | undefined;
   #finishing: Promise<void> = Promise.resolve();
 
-  constructor(memory: HeartbeatMemory, options: StallOptions, listener: StallListener) {
-    this.#thresholdMs = options.thresholdMs;
-    this.#lastId = options.lastId;
-    this.#expression = options.expression;
+  constructor(
+    memory: HeartbeatMemory,
+    { thresholdMs, expression }: Pick<StallOptions, 'thresholdMs' | 'expression'>,
+    listener: StallListener,
+  ) {
+    this.#thresholdMs = thresholdMs;
+    this.#expression = expression;
     this.#listener = listener;
     this.#heart = new HeartbeatReader(memory);
     this.#beat = this.#heart.lastBeatMs;
@@ -72,6 +83,7 @@ export class StallWatch {
 
   /** Changes the threshold for stalls that begin from now on. */
   setThreshold(thresholdMs: number): void {
+    if (this.#closed) return;
     clearTimeout(this.#timer);
     this.#look();
     this.#thresholdMs = thresholdMs;
@@ -79,110 +91,139 @@ export class StallWatch {
 
   /** Ends the watch; a stall under way is over. */
   async close(): Promise<void> {
+    this.#closed = true;
     clearTimeout(this.#timer);
-    const now = steadyMs();
     if (this.#heart.lastBeatMs !== this.#beat) this.#turned();
-    else if (this.#ongoing !== undefined) this.#end(this.#ongoing, this.#blockedMs(now));
+    else if (this.#silence?.stall !== undefined) this.#end(this.#silence, this.#silentMs(steadyMs()));
     await this.#finishing;
   }
 
   #wait(): NodeJS.Timeout {
-    const stallMs = this.#beat + BEAT_MS + this.#lostMs + this.#thresholdMs - this.#lookedAt;
     const lookMs = Math.min(this.#thresholdMs / 2, MAX_LOOK_MS);
-    const delayMs = stallMs > 0 ? Math.min(stallMs, lookMs) : lookMs;
+    const nextMs = this.#silence?.nextLookMs ?? this.#thresholdMs / 2;
+    const dueMs = nextMs - this.#silentMs(this.#lookedAt);
+    const delayMs = dueMs > 0 ? Math.min(dueMs, lookMs) : lookMs;
     this.#dueAt = this.#lookedAt + delayMs;
-    return setTimeout(() => this.#look(), delayMs);
+    return setTimeout(() => this.#look(), Math.ceil(delayMs));
   }
 
   #look(): void {
     const now = steadyMs();
-    const waiting = waitingMs('thread-self');
-    // This thread is late as well, and not because others had the processor: the process was suspended.
-    const lateMs = now - this.#dueAt - (waiting - this.#waitingMs);
+    const accounted = accountedMs();
+    // This thread is late as well, without having run or waited for a processor: the process was suspended.
+    const lateMs = now - this.#dueAt - (accounted - this.#accountedMs);
     if (lateMs > this.#thresholdMs / 4) {
       this.#lostMs += now - this.#lookedAt;
       this.#lostUntil = now;
     }
-    this.#waitingMs = waiting;
+    this.#accountedMs = accounted;
     this.#lookedAt = now;
     if (this.#heart.lastBeatMs !== this.#beat) this.#turned();
-    else this.#stillBlocked(this.#blockedMs(now));
+    else this.#stillSilent(this.#silentMs(now));
     this.#timer = this.#wait();
   }
 
-  #blockedMs(now: number): number {
+  /** For how long the loop has not turned, beyond what is usual. */
+  #silentMs(now: number): number {
     return now - this.#beat - BEAT_MS - this.#lostMs;
   }
 
-  #stillBlocked(durationMs: number): void {
-    if (this.#ongoing === undefined) {
-      if (durationMs < this.#thresholdMs) return;
-      this.#ongoing = this.#begin(this.#beat, durationMs);
-    }
-    const ongoing = this.#ongoing;
-    ongoing.stall = { ...ongoing.stall, durationMs: Math.round(durationMs) };
-    if (durationMs >= ongoing.nextSampleMs && ongoing.capture === undefined) {
-      ongoing.nextSampleMs = durationMs * SAMPLE_FACTOR;
-      ongoing.capture = this.#capture(ongoing).finally(() => {
-        ongoing.capture = undefined;
+  #stillSilent(durationMs: number): void {
+    const thresholdMs = this.#thresholdMs;
+    const stepMs = thresholdMs / 2;
+    if (this.#silence === undefined && durationMs < stepMs) return;
+    this.#silence ??= this.#begin(this.#beat);
+    const silence = this.#silence;
+    if (durationMs >= silence.nextLookMs && silence.look === undefined) {
+      const dense = durationMs < DENSE_THRESHOLDS * thresholdMs;
+      // In steps, one of which is the threshold, also when one was late.
+      silence.nextLookMs = dense ? (Math.floor(durationMs / stepMs) + 1) * stepMs : durationMs * GROWTH;
+      silence.look = this.#lookAtStack(silence).finally(() => {
+        silence.look = undefined;
       });
     }
-    if (durationMs >= ongoing.nextProgressMs) {
-      ongoing.nextProgressMs = durationMs + PROGRESS_MS;
-      this.#listener.changed(ongoing.stall);
+    if (silence.stall === undefined && durationMs < thresholdMs) return;
+    silence.stall = { ...(silence.stall ?? this.#stall(silence)), durationMs: Math.round(durationMs) };
+    if (durationMs >= silence.nextProgressMs) {
+      silence.nextProgressMs = durationMs + PROGRESS_MS;
+      this.#listener.changed(silence.stall);
     }
-    if (durationMs >= this.#thresholdMs + FIRST_WORD_MS && ongoing.told === 'nothing') {
-      ongoing.told = 'that it is';
-      this.#listener.tell(ongoing.stall, false);
+    if (durationMs >= thresholdMs + FIRST_WORD_MS && silence.told === 'nothing') {
+      silence.told = 'that it is';
+      this.#listener.tell(silence.stall, silence.inNative);
     }
   }
 
   /** There was a beat: what came before it is over. */
   #turned(): void {
     const { began, ended } = this.#heart.lastGap;
-    const known = began === this.#beat || this.#ongoing === undefined;
+    const silence = this.#silence;
+    const known = began === this.#beat || silence?.stall === undefined;
     const durationMs = (known ? ended - began : this.#lookedAt - this.#beat) - BEAT_MS - this.#lostMs;
-    if (this.#ongoing !== undefined) this.#end(this.#ongoing, durationMs);
+    if (silence?.stall !== undefined) this.#end(silence, durationMs);
     // One that ended just before this thread looked.
     else if (began >= this.#beat && durationMs >= this.#thresholdMs) {
-      this.#end(this.#begin(began, durationMs), durationMs);
+      this.#end(began === this.#beat && silence !== undefined ? silence : this.#begin(began), durationMs);
     }
+    this.#silence = undefined;
     this.#beat = this.#heart.lastBeatMs;
     // A beat that this thread learns of late may be one from before the suspension.
     if (this.#beat > this.#lostUntil) this.#lostMs = 0;
   }
 
-  #begin(lastBeat: number, durationMs: number): Ongoing {
-    this.#lastId += 1;
+  #begin(lastBeat: number): Silence {
+    const beganAt = lastBeat + BEAT_MS;
     return {
-      stall: {
-        id: this.#lastId,
-        beganAt: Math.round(Date.now() - (steadyMs() - lastBeat - BEAT_MS)),
-        durationMs: Math.round(durationMs),
-        over: false,
-        service: undefined,
-        stack: [],
-      },
+      beganAt,
+      looks: new Looks(beganAt),
+      stall: undefined,
       inNative: false,
-      nextSampleMs: 0,
+      nextLookMs: 0,
       nextProgressMs: 0,
       told: 'nothing',
-      capture: undefined,
+      look: undefined,
     };
   }
 
-  async #capture(ongoing: Ongoing): Promise<void> {
-    const askedAt = steadyMs() - waitingMs('self');
+  #stall({ beganAt }: Silence): Stall {
+    return {
+      id: this.#listener.newId(),
+      beganAt: Math.round(Date.now() - (steadyMs() - beganAt)),
+      durationMs: 0,
+      over: false,
+      service: undefined,
+      stack: [],
+    };
+  }
+
+  async #lookAtStack(silence: Silence): Promise<void> {
+    const askedAt = steadyMs() - processorTime('self').waitedMs;
     const glimpse = await captureStack(this.#expression.replace('BEAT', String(this.#beat)));
+    const { waitedMs } = processorTime('self');
     if (glimpse === undefined) return;
-    const stack = await Promise.all(glimpse.stack.map((frame) => this.#original(frame)));
-    ongoing.stall = { ...ongoing.stall, stack, service: glimpse.service };
-    ongoing.inNative = glimpse.at - waitingMs('self') - askedAt > NATIVE_MS;
-    if (this.#ongoing !== ongoing) return;
-    this.#listener.changed(ongoing.stall);
-    if (ongoing.told === 'its stack') return;
-    ongoing.told = 'its stack';
-    this.#listener.tell(ongoing.stall, ongoing.inNative);
+    silence.looks.add({ ...glimpse, inNative: glimpse.at - waitedMs - askedAt > NATIVE_MS });
+    if (silence.stall === undefined) return;
+    await this.#judge(silence, glimpse.at);
+    if (this.#silence !== silence) return;
+    this.#listener.changed(silence.stall);
+    if (silence.told === 'its cause' || silence.stall.lastSeen) return;
+    silence.told = 'its cause';
+    this.#listener.tell(silence.stall, silence.inNative);
+  }
+
+  /** Writes into the stall what the looks have told up to `at`. */
+  async #judge(silence: Silence, at: number): Promise<void> {
+    const verdict = silence.looks.verdict(at);
+    if (verdict === undefined) return;
+    const { look, certain } = verdict;
+    const stack = await Promise.all(look.stack.map((frame) => this.#original(frame)));
+    silence.stall = {
+      ...(silence.stall as Stall),
+      service: certain ? look.service : undefined,
+      stack,
+      lastSeen: !certain,
+    };
+    silence.inNative = look.inNative;
   }
 
   /** What code calls itself may be no path. */
@@ -190,22 +231,30 @@ export class StallWatch {
     return await this.#maps.original(frame).catch(() => frame);
   }
 
-  #end(ongoing: Ongoing, durationMs: number): void {
-    this.#ongoing = undefined;
-    this.#finishing = this.#finishing.then(() => this.#finish(ongoing, durationMs));
+  #end(silence: Silence, durationMs: number): void {
+    this.#silence = undefined;
+    silence.stall ??= this.#stall(silence);
+    this.#finishing = this.#finishing.then(() => this.#finish(silence, durationMs));
   }
 
-  async #finish(ongoing: Ongoing, durationMs: number): Promise<void> {
-    if (ongoing.capture !== undefined) {
+  async #finish(silence: Silence, durationMs: number): Promise<void> {
+    if (silence.look !== undefined) {
       const { promise, resolve } = Promise.withResolvers<void>();
       const timer = setTimeout(resolve, LAST_WORD_MS);
-      await Promise.race([ongoing.capture, promise]);
+      await Promise.race([silence.look, promise]);
       clearTimeout(timer);
     }
-    const { stall: last } = ongoing;
+    await this.#judge(silence, silence.beganAt + durationMs);
+    const last = silence.stall as Stall;
     const stall = { ...last, durationMs: Math.max(last.durationMs, Math.round(durationMs)), over: true };
     this.#listener.changed(stall);
-    this.#listener.tell(stall, ongoing.inNative);
+    this.#listener.tell(stall, silence.inNative);
     this.#listener.over(stall);
   }
+}
+
+/** For how long this thread has run or waited for a processor. */
+function accountedMs(): number {
+  const { ranMs, waitedMs } = processorTime('thread-self');
+  return ranMs + waitedMs;
 }

@@ -1,6 +1,6 @@
 import { AsyncLocalStorage, createHook } from 'node:async_hooks';
 import { isMainThread } from 'node:worker_threads';
-import { followFrames, type Run, runOf, visitFrames } from '../../supervisor/run.ts';
+import { followFrames, type Run, runOf, serviceNameOf, visitFrames } from '../../supervisor/run.ts';
 import type { Mark, MarkHolder, RawNode, TimeProfiler, TimeProfilerClass } from './native.ts';
 
 /** What was sampled in one go. */
@@ -118,8 +118,8 @@ export class Sampler {
 
   /** `undefined` for the entrypoint's own code. */
   #markOf(run: Run | undefined): Mark | undefined {
-    if (run === undefined || run.service === run.host.root) return undefined;
-    const service = run.service.name;
+    const service = serviceNameOf(run);
+    if (service === undefined) return undefined;
     let mark = this.#marks.get(service);
     if (mark === undefined) {
       mark = { service, profiler: this.#native };

@@ -1,0 +1,58 @@
+import { performance } from 'node:perf_hooks';
+import type { EventOf } from 'bosun';
+import { expect, test } from 'vitest';
+import { BEAT_MS, steadyMs } from '../../src/control/heartbeat.ts';
+import { StallWatch } from '../../src/control/thread/stalls.ts';
+
+type Stall = EventOf<'loop-stalled'>['stall'];
+
+function spinFor(ms: number): void {
+  const end = performance.now() + ms;
+  while (performance.now() < end);
+}
+
+/** A watch, in this thread, of a heart that beats when it is told to. */
+function watching(thresholdMs: number) {
+  const memory = new SharedArrayBuffer(3 * Float64Array.BYTES_PER_ELEMENT);
+  const times = new Float64Array(memory);
+  const begunAt = steadyMs();
+  times[0] = begunAt;
+  const over = Promise.withResolvers<Stall>();
+  let ids = 0;
+  const watch = new StallWatch(
+    memory,
+    { thresholdMs, expression: 'undefined' },
+    {
+      newId: () => ++ids,
+      changed() {},
+      tell() {},
+      over: over.resolve,
+    },
+  );
+  /** Beats after a gap, and says how long a stall that was. */
+  const beat = () => {
+    const now = steadyMs();
+    times[2] = now;
+    times[1] = begunAt;
+    times[0] = now;
+    return Math.round(now - begunAt - BEAT_MS);
+  };
+  return { watch, over: over.promise, beat };
+}
+
+test('time in which the watching thread was busy itself is not taken for a suspension', async () => {
+  const { watch, over, beat } = watching(200);
+  setImmediate(() => spinFor(600));
+  const durationMs = await new Promise<number>((resolve) => setTimeout(() => resolve(beat()), 300));
+  expect(await over).toMatchObject({ over: true, durationMs });
+  await watch.close();
+});
+
+test('a watch that was closed is not woken by another threshold', async () => {
+  const { watch } = watching(200);
+  await watch.close();
+  const timers = () => process.getActiveResourcesInfo().filter((type) => type === 'Timeout').length;
+  const before = timers();
+  watch.setThreshold(100);
+  expect(timers()).toBe(before);
+});
