@@ -1,5 +1,6 @@
 import type { BosunEvent } from '../events.ts';
 import type { Control, ServiceInfo } from '../supervisor/host.ts';
+import { clip } from './clip.ts';
 import type { DaemonStatus, ErrorInfo, PlainEvent, ServiceStatus } from './protocol.ts';
 
 /** Makes copies of the daemon's state and events that can be sent to another thread. */
@@ -45,5 +46,10 @@ function plainValue(value: unknown, at: number): unknown {
 function errorInfo(error: Error, at: number): ErrorInfo {
   const { code } = error as { readonly code?: unknown };
   const { name, message } = error;
-  return { name, message, at, ...(typeof code === 'string' && { code }) };
+  return {
+    name: clip(name),
+    message: clip(message),
+    at,
+    ...(typeof code === 'string' && { code: clip(code) }),
+  };
 }
