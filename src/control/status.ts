@@ -23,7 +23,7 @@ export class StatusWriter {
   event(event: BosunEvent): PlainEvent {
     if ('service' in event && 'error' in event) this.#errorsAt.set(event.service, event.at);
     const plain = Object.entries(event).map(([key, value]) => [key, plainValue(value, event.at)]);
-    return Object.fromEntries(plain);
+    return Object.fromEntries(plain) as PlainEvent;
   }
 
   #service({ state, lastError, ...info }: ServiceInfo): ServiceStatus {

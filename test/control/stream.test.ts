@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { Journal } from '../../src/control/thread/journal.ts';
 import type { Status } from '../../src/control/thread/status.ts';
 import { Streams } from '../../src/control/thread/stream.ts';
-import type { Stall } from '../../src/observe/reports.ts';
+import type { LeakSuspicion, MemoryReport, ProfileReport, Stall } from '../../src/observe/reports.ts';
 
 /** Streams of a journal, and the readers that are open at the end of the block. */
 function streams() {
@@ -42,22 +42,25 @@ function events(text: string): [string, unknown][] {
 }
 
 const stall: Stall = { id: 1, beganAt: 5, durationMs: 90, over: true, service: 'api', stack: [] };
+const memory = { at: 2, rows: [], samplingBytes: 1, pauseMs: 1 } as Partial<MemoryReport> as MemoryReport;
+const leak = { at: 2, mibPerHour: 3, confidence: 1 } as Partial<LeakSuspicion> as LeakSuspicion;
+const profile = { at: 3, samples: 1 } as Partial<ProfileReport> as ProfileReport;
 
 test('who comes is told how things stand, and what happened last', async () => {
   using all = streams();
   const { journal } = all;
   journal.addEvent({ type: 'service-starting', at: 1, service: 'api' });
   journal.setStall(stall, 10);
-  journal.addEvent({ type: 'memory-reported', at: 2, report: { rows: [] } });
-  journal.addEvent({ type: 'leak-suspected', at: 2, suspicion: { mibPerHour: 3 } });
-  journal.addEvent({ type: 'profile-taken', at: 3, report: { at: 3, flame: { children: [] } } });
+  journal.addEvent({ type: 'memory-reported', at: 2, report: memory });
+  journal.addEvent({ type: 'leak-suspected', at: 2, suspicion: leak });
+  journal.addEvent({ type: 'profile-taken', at: 3, report: profile });
   journal.addLines(['{"msg":"one"}\n', '{"msg":"two"}']);
   expect(sent(await all.open())).toEqual([
     ['status', { name: 'shop' }],
     ['event', { type: 'service-starting', at: 1, service: 'api' }],
     ['stall', stall],
-    ['memory', { rows: [] }],
-    ['leak', { mibPerHour: 3 }],
+    ['memory', memory],
+    ['leak', leak],
     ['profile', { at: 3 }],
     ['log', { msg: 'one' }],
     ['log', { msg: 'two' }],

@@ -85,6 +85,20 @@ const report = {
   files: [],
 };
 
+/** The daemon's state, as the stream tells it. */
+async function statusEvent(): Promise<string> {
+  const response = await fetch(`http://127.0.0.1:${adminPort}/api/status`);
+  return `event: status\ndata: ${await response.text()}\n`;
+}
+
+const plan = {
+  heapUsedBytes: 2 ** 26,
+  estimatedPauseMs: 1_500,
+  estimatedBytes: 2 ** 27,
+  freeBytes: 2 ** 33,
+  refusal: null,
+};
+
 describe.skipIf(noBrowser)('the dashboard', { timeout: 120_000 }, () => {
   beforeAll(async () => {
     browser = await launchBrowser();
@@ -256,6 +270,18 @@ describe.skipIf(noBrowser)('the dashboard', { timeout: 120_000 }, () => {
     await page.getByRole('button', { name: 'Reload', exact: true }).click();
     await noticed(page, 'The config was read again.');
     await event(page, 'the config is read again').waitFor();
+    await event(page, 'the config is in force').waitFor();
+  });
+
+  test('a reload that fails is seen', async () => {
+    const failed = { type: 'entrypoint-reloaded', at: 1, durationMs: 1, error: { message: 'no such kind' } };
+    const page = await open({}, (page) =>
+      page.route('**/api/stream', async (route) => {
+        const body = `${await statusEvent()}event: event\ndata: ${JSON.stringify(failed)}\n\n`;
+        await route.fulfill({ contentType: 'text/event-stream', body });
+      }),
+    );
+    await event(page, 'the reload failed, and the daemon runs on as it was: no such kind').waitFor();
   });
 
   test('a profile is taken and shown, and can be walked and searched by keyboard', async () => {
@@ -297,12 +323,6 @@ describe.skipIf(noBrowser)('the dashboard', { timeout: 120_000 }, () => {
   });
 
   test('a heap snapshot tells its price first; it is written, and can be downloaded', async () => {
-    const plan = {
-      heapUsedBytes: 2 ** 26,
-      estimatedPauseMs: 1_500,
-      estimatedBytes: 2 ** 27,
-      freeBytes: 2 ** 33,
-    };
     let refusal: { readonly message: string } | null = { message: 'there is not enough room' };
     const answer = async (route: Route) => {
       const body =
@@ -332,6 +352,97 @@ describe.skipIf(noBrowser)('the dashboard', { timeout: 120_000 }, () => {
       page.getByRole('link', { name: 'Download a.heapsnapshot' }).click(),
     ]);
     expect(download.suggestedFilename()).toBe('a.heapsnapshot');
+  });
+
+  test('an answer that comes late changes nothing under the fingers of who asks for something else', async () => {
+    const blocked = Promise.withResolvers<void>();
+    const came = Promise.withResolvers<void>();
+    const posted: string[] = [];
+    const page = await open({}, async (page) => {
+      await page.route('**/api/heap-snapshot', async (route) => {
+        came.resolve();
+        await blocked.promise;
+        // The page may wait for it no longer.
+        await route.fulfill(json(plan)).catch(() => {});
+      });
+      page.on('request', (request) => {
+        if (request.method() === 'POST') posted.push(new URL(request.url()).pathname);
+      });
+    });
+    await live(page);
+    await page.getByRole('button', { name: 'Heap snapshot…' }).click();
+    await page.locator('#dialog[open]', { hasText: 'Asking…' }).waitFor();
+    await came.promise;
+    expect(await page.locator('#dialog-confirm').isDisabled()).toBe(true);
+    await page.keyboard.press('Escape');
+    await page.getByRole('button', { name: 'Restart sweeper' }).click();
+    blocked.resolve();
+    await expect.poll(() => page.evaluate('fetch("/api/status").then(({ ok }) => ok)')).toBe(true);
+    expect(await page.locator('#dialog-title').textContent()).toBe('Restart sweeper?');
+    await page.keyboard.press('Enter');
+    await noticed(page, 'sweeper restarted in');
+    expect(posted).toEqual(['/api/services/sweeper/restart']);
+  });
+
+  test('what a question takes comes into the same dialog, and Enter meanwhile writes nothing', async () => {
+    const asked = Promise.withResolvers<void>();
+    const posted: string[] = [];
+    const page = await open({}, (page) =>
+      page.route('**/api/heap-snapshot', async (route) => {
+        posted.push(route.request().method());
+        await asked.promise;
+        await route.fulfill(json(plan));
+      }),
+    );
+    await live(page);
+    await page.getByRole('button', { name: 'Heap snapshot…' }).click();
+    await page.locator('#dialog[open]', { hasText: 'Asking…' }).waitFor();
+    asked.resolve();
+    await page.locator('#dialog', { hasText: 'serves nothing for about 1.5 s' }).waitFor();
+    expect(await page.evaluate('document.activeElement.id')).toBe('dialog-cancel');
+    await page.keyboard.press('Enter');
+    await page.locator('#dialog[open]').waitFor({ state: 'detached' });
+    expect(posted).toEqual(['GET']);
+  });
+
+  test('a restart under way goes on when its dialog is closed, and its end is told', async () => {
+    const restarted = Promise.withResolvers<void>();
+    const page = await open({}, (page) =>
+      page.route('**/store/restart', async (route) => {
+        await restarted.promise;
+        await route.fulfill(json({ name: 'store', durationMs: 1_234 }));
+      }),
+    );
+    await live(page);
+    await page.getByRole('button', { name: 'Restart store' }).click();
+    expect(await page.locator('#dialog-cancel').textContent()).toBe('Cancel');
+    await page.getByRole('button', { name: 'Restart', exact: true }).click();
+    await page.locator('#dialog-outcome', { hasText: 'Under way…' }).waitFor();
+    await page.locator('#dialog').getByRole('button', { name: 'Close' }).click();
+    await noticed(page, 'The restart of store goes on.');
+    await page.getByRole('button', { name: 'Reload config…' }).click();
+    restarted.resolve();
+    await noticed(page, 'store restarted in 1.2 s.');
+    expect(await page.locator('#dialog[open] #dialog-title').textContent()).toBe('Reload the config?');
+    expect(await page.locator('#dialog-confirm').isEnabled()).toBe(true);
+    await page.locator('#dialog-cancel').click();
+    await page.locator('#dialog[open]').waitFor({ state: 'detached' });
+    expect(await page.locator('#events-list', { hasText: 'the config is read again' }).count()).toBe(0);
+  });
+
+  test('a profile under way is cancelled with its dialog', async () => {
+    const page = await open();
+    await live(page);
+    await page.getByRole('button', { name: 'Profile…' }).click();
+    await page.getByLabel('Seconds').fill('300');
+    await page.keyboard.press('Enter');
+    await page.locator('#dialog-outcome', { hasText: 'Under way…' }).waitFor();
+    const failed = page.waitForEvent('requestfailed', (request) => request.url().includes('/api/profile?'));
+    await page.locator('#dialog-cancel', { hasText: 'Cancel' }).click();
+    await failed;
+    // There is one at a time: the first has ended.
+    const another = () => fetch(`http://127.0.0.1:${adminPort}/api/profile?seconds=1`, { method: 'POST' });
+    await expect.poll(async () => (await another()).status, { timeout: PATIENCE_MS }).toBe(200);
   });
 
   test('a blocked loop is told at once, with how long; and its end', async () => {
@@ -418,6 +529,39 @@ describe.skipIf(noBrowser)('the dashboard', { timeout: 120_000 }, () => {
     await line(page, 'the end').waitFor();
     await page.locator('#log-summary', { hasText: '400 of the last 2,000 lines' }).waitFor();
     expect(await page.locator('#log-list li').count()).toBe(400);
+  });
+
+  test('lines of 200 KB are shown in short, and do not pile up', async () => {
+    const big = 'x'.repeat(200_000);
+    let sent = 0;
+    let limit = 0;
+    const page = await open({}, (page) =>
+      page.route('**/api/stream', async (route) => {
+        if (sent === limit) return await route.abort();
+        const lines = Array.from({ length: 50 }, () => {
+          sent += 1;
+          const line = { level: 50, time: sent, msg: `line ${sent} ${big}`, big, err: { stack: big } };
+          return `event: log\ndata: ${JSON.stringify(line)}\n\n`;
+        });
+        const body = (await statusEvent()) + lines.join('');
+        await route.fulfill({ contentType: 'text/event-stream', body });
+      }),
+    );
+    const devtools = await page.context().newCDPSession(page);
+    const usedAfter = async (count: number) => {
+      limit = count;
+      await line(page, `line ${count} `).waitFor({ timeout: PATIENCE_MS });
+      for (let i = 0; i < 3; i++) await devtools.send('HeapProfiler.collectGarbage');
+      return (await devtools.send('Runtime.getHeapUsage')).usedSize;
+    };
+    await page.locator('#log-pause').waitFor();
+    expect(await usedAfter(50)).toBeLessThan(40 * 1024 * 1024);
+    expect(await usedAfter(150)).toBeLessThan(40 * 1024 * 1024);
+    const shown = await page.locator('#log-list li').last().textContent();
+    expect(shown?.length).toBeLessThan(2_000 + 8_000 + 400 + 200);
+    await page.locator('#log-summary', { hasText: /of the last \d\d lines/ }).waitFor();
+    await page.locator('#log-text').fill('LINE 150 X');
+    await expect.poll(() => page.locator('#log-list li').count()).toBe(1);
   });
 
   test('a page that is left open does not grow', async () => {
@@ -517,6 +661,26 @@ describe.skipIf(noBrowser)('the dashboard', { timeout: 120_000 }, () => {
     await page.reload();
     await live(page);
     expect(await page.locator('#dialog[open]').count()).toBe(0);
+  });
+
+  test('a token that is asked for waits until the question that is shown is closed', async () => {
+    let refuse = false;
+    const page = await open({}, (page) =>
+      page.route('**/api/stream', async (route) => {
+        if (!refuse)
+          return await route.fulfill({ contentType: 'text/event-stream', body: await statusEvent() });
+        refuse = false;
+        await route.fulfill(json({ error: 'ERR_UNAUTHORIZED', message: 'a token is needed' }, 401));
+      }),
+    );
+    await page.getByRole('button', { name: 'Restart sweeper' }).click();
+    const refused = page.waitForResponse((response) => response.status() === 401);
+    refuse = true;
+    await refused;
+    await page.evaluate('new Promise((resolve) => setTimeout(resolve))');
+    expect(await page.locator('#dialog-title').textContent()).toBe('Restart sweeper?');
+    await page.keyboard.press('Escape');
+    await page.locator('#token').waitFor();
   });
 
   test.for([

@@ -17,6 +17,7 @@ const own = [
   'app.js',
   'actions.js',
   'api.js',
+  'dialog.js',
   'dom.js',
   'events.js',
   'flame.js',

@@ -1,5 +1,5 @@
 import { type Clock, systemClock, type Timer } from '../../clock.ts';
-import type { Journal, JournalEntry } from './journal.ts';
+import { entry, type Journal, type JournalEntry } from './journal.ts';
 import { Outbox } from './outbox.ts';
 import { Refusal, type Reply } from './reply.ts';
 import type { Status } from './status.ts';
@@ -113,11 +113,6 @@ class Reader extends Outbox {
     super._read();
   }
 }
-
-const entry = (kind: JournalEntry['kind'], value: unknown): JournalEntry => ({
-  kind,
-  data: JSON.stringify(value),
-});
 
 /** JSON has no line breaks of its own; a line of the log may end with one. */
 const written = ({ kind, data }: JournalEntry) => `event: ${kind}\ndata: ${data.trimEnd()}\n\n`;
