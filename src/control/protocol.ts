@@ -28,6 +28,8 @@ export interface ServiceStatus extends Omit<ServiceInfo, 'state' | 'lastError'> 
   /** When it came into this state, in milliseconds since the epoch; `undefined`: it was only made. */
   readonly since: number | undefined;
   readonly lastError: ErrorInfo | undefined;
+  /** It serves the control plane: that cannot restart it. */
+  readonly servesControl?: true;
 }
 
 /** The daemon's state. */

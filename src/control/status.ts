@@ -6,11 +6,14 @@ import type { DaemonStatus, ErrorInfo, PlainEvent, ServiceStatus } from './proto
 /** Makes copies of the daemon's state and events that can be sent to another thread. */
 export class StatusWriter {
   readonly #control: Control;
+  readonly #owner: string;
   /** When a service's last error came. */
   readonly #errorsAt = new Map<string, number>();
 
-  constructor(control: Control) {
+  /** `owner` is the service that serves the control plane. */
+  constructor(control: Control, owner: string) {
     this.#control = control;
+    this.#owner = owner;
   }
 
   status(): DaemonStatus {
@@ -33,6 +36,7 @@ export class StatusWriter {
       state: state.status,
       since: 'since' in state ? state.since : undefined,
       lastError: lastError === undefined ? undefined : errorInfo(lastError, at),
+      ...(info.name === this.#owner && { servesControl: true }),
     };
   }
 }

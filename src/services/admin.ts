@@ -89,7 +89,7 @@ export class AdminService extends AdminOptions {
     const lease = acquireWatcher(host, (error) => scope.fail(error));
     const { watcher } = lease;
     const { rpc } = watcher;
-    const writer = new StatusWriter(control);
+    const writer = new StatusWriter(control, this.name);
     const collector = new Collector(host);
     const { host: name, port, path, token, hosts, snapshotDir } = this.options;
     const { maxConnections, livenessLimitMs, healthTimeoutMs } = this.options;

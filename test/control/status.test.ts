@@ -7,7 +7,10 @@ const error = Object.assign(new Error(huge), { code: huge });
 
 function writer(info?: Partial<ServiceInfo>) {
   const service = { name: 'api', state: { status: 'running', since: 1 }, ...info } as ServiceInfo;
-  return new StatusWriter({ phase: 'ready', services: () => [service] } as Partial<Control> as Control);
+  return new StatusWriter(
+    { phase: 'ready', services: () => [service] } as Partial<Control> as Control,
+    'admin',
+  );
 }
 
 test('however long an error’s text is, what is passed on of it is short, and says how long it was', () => {
@@ -32,4 +35,9 @@ test('a short one is passed on as it is', () => {
     lastError: Object.assign(new Error('no disk'), { code: 'ERR_DISK' }),
   }).status();
   expect(services[0]?.lastError).toMatchObject({ name: 'Error', message: 'no disk', code: 'ERR_DISK' });
+});
+
+test('the service that serves all this is marked: it cannot be restarted by itself', () => {
+  expect(writer({ name: 'admin' }).status().services[0]).toMatchObject({ servesControl: true });
+  expect(writer({ name: 'api' }).status().services[0]).not.toHaveProperty('servesControl');
 });

@@ -85,6 +85,43 @@ const report = {
   files: [],
 };
 
+/** Of all text that is seen, what does not stand out from its ground: https://www.w3.org/TR/WCAG22/#contrast-minimum */
+const contrasts = `(() => {
+  const above = (node) => node === null ? [] : [node, ...above(node.parentElement)];
+  const colour = (text) => {
+    const [red, green, blue, alpha = 1] = text.match(/[\\d.]+/g).map(Number);
+    return { parts: [red, green, blue], alpha };
+  };
+  const mixed = (over, share, under) => over.map((part, index) => part * share + under[index] * (1 - share));
+  const grey = ([red, green, blue]) => Array(3).fill(0.2126 * red + 0.7152 * green + 0.0722 * blue);
+  const luminance = (parts) => {
+    const [red, green, blue] = parts.map((part) => part / 255)
+      .map((share) => share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  };
+  const poor = new Set();
+  let seen = 0;
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const { data, parentElement: parent } = texts.currentNode;
+    if (data.trim() === '' || !parent.checkVisibility({ visibilityProperty: true })) continue;
+    if (parent.closest('.unseen, .skip, option, noscript, dialog, :disabled') !== null) continue;
+    const styles = above(parent).map((node) => getComputedStyle(node));
+    const behind = styles.map((style) => colour(style.backgroundColor)).filter(({ alpha }) => alpha > 0);
+    let ground = [255, 255, 255];
+    for (const { parts, alpha } of behind.reverse()) ground = mixed(parts, alpha, ground);
+    const opacity = styles.reduce((product, style) => product * Number(style.opacity), 1);
+    const own = colour(styles[0].color);
+    let text = mixed(own.parts, own.alpha * opacity, ground);
+    if (styles.some((style) => style.filter.includes('grayscale'))) [text, ground] = [grey(text), grey(ground)];
+    const [dark, light] = [luminance(text), luminance(ground)].sort((one, other) => one - other);
+    const ratio = (light + 0.05) / (dark + 0.05);
+    seen += 1;
+    if (ratio < 4.5) poor.add(parent.className + ' ' + data.trim().slice(0, 30) + ': ' + ratio.toFixed(2));
+  }
+  return { seen, poor: [...poor] };
+})()`;
+
 /** The daemon's state, as the stream tells it. */
 async function statusEvent(): Promise<string> {
   const response = await fetch(`http://127.0.0.1:${adminPort}/api/status`);
@@ -173,6 +210,7 @@ describe.skipIf(noBrowser)('the dashboard', { timeout: 120_000 }, () => {
             services: [
               {
                 ...service,
+                servesControl: undefined,
                 name: HOSTILE,
                 type: HOSTILE,
                 dependencies: [HOSTILE],
@@ -227,6 +265,10 @@ describe.skipIf(noBrowser)('the dashboard', { timeout: 120_000 }, () => {
     expect(await page.locator('#memory-rows').textContent()).toContain(':~1');
     await page.getByRole('button', { name: `Restart ${HOSTILE}` }).click();
     await page.locator('#dialog-title', { hasText: HOSTILE }).waitFor();
+    for (const place of ['#log-list .what', '#log-list .who', '#events-list .what', '#stalls-list .what']) {
+      const bidi = await page.evaluate(`getComputedStyle(document.querySelector('${place}')).unicodeBidi`);
+      expect([place, bidi]).toEqual([place, 'isolate']);
+    }
     expect(await page.locator('img').count()).toBe(0);
     expect(await page.evaluate('window.hacked')).toBeUndefined();
   });
@@ -320,6 +362,33 @@ describe.skipIf(noBrowser)('the dashboard', { timeout: 120_000 }, () => {
     await says('main');
     await page.locator('#flame-search').fill('NARROW');
     await says('25 % of all samples');
+  });
+
+  test('what is read stays: stacks that are open, and the part of a profile that is looked at', async () => {
+    const page = await open();
+    await live(page);
+    const memory = (text: string) => page.locator('#memory-summary', { hasText: text }).waitFor();
+    const profiled = (text: string) => page.locator('#profile-summary', { hasText: text }).waitFor();
+    await ask('/report');
+    await memory('held the loop up for 1.0 ms');
+    await profiled(', 1.0 s at');
+    const stack = page.locator('#memory-rows details').first();
+    await stack.locator('summary').click();
+    await page.locator('#flame').focus();
+    await page.keyboard.press('ArrowDown');
+    const looked = await page.locator('#flame-readout').textContent();
+    await ask('/report');
+    await memory('held the loop up for 2.0 ms');
+    await stack.locator('pre').waitFor();
+    const newer = page.getByRole('button', { name: 'Newer profile' });
+    await newer.waitFor();
+    expect(await page.locator('#flame-readout').textContent()).toBe(looked);
+    await profiled(', 1.0 s at');
+    await newer.click();
+    await profiled(', 2.0 s at');
+    expect(await newer.isVisible()).toBe(false);
+    await ask('/report');
+    await profiled(', 3.0 s at');
   });
 
   test('a heap snapshot tells its price first; it is written, and can be downloaded', async () => {
@@ -474,14 +543,133 @@ describe.skipIf(noBrowser)('the dashboard', { timeout: 120_000 }, () => {
     await page.locator('#dialog-outcome', { hasText: 'The daemon does not answer.' }).waitFor();
     await page.keyboard.press('Escape');
     daemon = await start();
-    await page
-      .getByRole('button', { name: 'Try now' })
-      .click({ timeout: 5_000 })
-      .catch(() => {});
     await live(page);
     await line(page, 'last words').waitFor();
     await line(page, 'from here on, another process').waitFor();
     await event(page, 'from here on, another process').waitFor();
+  });
+
+  test('“Try now” waits no longer, and however often nobody answers, the plots keep what they had', async () => {
+    let down = false;
+    let asked = 0;
+    const page = await open({}, async (page) => {
+      await page.clock.install();
+      // The library's, which says what it is given.
+      await page.route('**/dashboard/uplot.js', (route) =>
+        route.fulfill({
+          contentType: 'text/javascript',
+          body: 'export default class { constructor(_options, data) { this.setData(data); } setData(data) { if (data.length === 3) window.plotted = data; } setSize() {} }',
+        }),
+      );
+      await page.route('**/api/stream', async (route) => {
+        asked += 1;
+        if (down) return await route.abort();
+        await route.fulfill({ contentType: 'text/event-stream', body: await statusEvent() });
+      });
+    });
+    await page.locator('#facts dd').first().waitFor();
+    // From here on no time passes on the page: what is asked, is asked by the button.
+    await page.clock.pauseAt(Date.now() + 600_000);
+    down = true;
+    const tryNow = page.getByRole('button', { name: 'Try now' });
+    const says = async () => {
+      await tryNow.click();
+      return await page.locator('#strip-text').textContent();
+    };
+    await expect.poll(says, { timeout: PATIENCE_MS }).toContain('Next try in 10 s.');
+    const before = asked;
+    const tries = async () => {
+      await tryNow.click();
+      return asked - before;
+    };
+    await expect.poll(tries, { timeout: PATIENCE_MS }).toBeGreaterThan(3);
+    down = false;
+    await expect.poll(says, { timeout: PATIENCE_MS }).toContain('Next try in 1 s.');
+    const values = (await page.evaluate('window.plotted[1]')) as readonly (number | null)[];
+    const gaps = values.map((value, index) => value === null && values[index + 1] === null);
+    expect(values).toContain(null);
+    expect(gaps).not.toContain(true);
+  });
+
+  test('a time that is not of today has its day, also when today has passed meanwhile', async () => {
+    const now = new Date(2026, 2, 10, 23, 59, 30).getTime();
+    const told = [now - 60_000, now - 2 * 24 * 3_600_000].map((at) => {
+      const event = { type: 'service-starting', service: 'api', at };
+      const log = { level: 30, msg: 'a line', time: at };
+      return `event: event\ndata: ${JSON.stringify(event)}\n\nevent: log\ndata: ${JSON.stringify(log)}\n\n`;
+    });
+    let first = true;
+    const page = await open({}, async (page) => {
+      await page.clock.install({ time: now });
+      await page.route('**/api/stream', async (route) => {
+        if (!first) return await route.abort();
+        first = false;
+        await route.fulfill({
+          contentType: 'text/event-stream',
+          body: (await statusEvent()) + told.join(''),
+        });
+      });
+    });
+    const times = (place: string) => page.locator(`${place} time`).allTextContents();
+    const all = async () => [await times('#events-list'), await times('#log-list')];
+    await expect.poll(all).toEqual([
+      ['8 Mar 23:59:30', '23:58:30'],
+      ['23:58:30', '8 Mar 23:59:30'],
+    ]);
+    await page.clock.runFor(120_000);
+    await expect.poll(all).toEqual([
+      ['8 Mar 23:59:30', '10 Mar 23:58:30'],
+      ['10 Mar 23:58:30', '8 Mar 23:59:30'],
+    ]);
+  });
+
+  test('another process begins with no stalls', async () => {
+    const stall = { id: 7, beganAt: 1, durationMs: 100, over: true, stack: [] };
+    let rounds = 0;
+    const page = await open({}, (page) =>
+      page.route('**/api/stream', async (route) => {
+        rounds += 1;
+        const body = rounds > 1 ? '' : `event: stall\ndata: ${JSON.stringify(stall)}\n\n`;
+        const status = (await statusEvent()).replace(/"pid":\d+/, `"pid":${rounds}`);
+        await route.fulfill({ contentType: 'text/event-stream', body: status + body });
+      }),
+    );
+    await line(page, 'from here on, another process').waitFor();
+    expect(await page.locator('#stalls-summary').textContent()).toBe('');
+    expect(await page.locator('#stalls-list li').count()).toBe(0);
+  });
+
+  test('of hundreds of services, those that do not run are found, and the rest of the page, too', async () => {
+    const states = new Map([
+      [17, 'failed'],
+      [203, 'backing-off'],
+    ]);
+    const page = await open({}, (page) =>
+      page.route('**/api/stream', async (route) => {
+        const status = JSON.parse((await statusEvent()).replace(/^.*\ndata: /, '')) as Status;
+        const [service] = status.services;
+        const services = Array.from({ length: 300 }, (_none, i) => ({
+          ...service,
+          name: `service-${i}`,
+          state: states.get(i) ?? 'running',
+          health: i === 250 ? { ok: false } : null,
+        }));
+        const body = `event: status\ndata: ${JSON.stringify({ ...status, services })}\n\n`;
+        await route.fulfill({ contentType: 'text/event-stream', body });
+      }),
+    );
+    const rows = page.locator('#services-rows tr:not([hidden])');
+    await expect.poll(() => rows.count()).toBe(300);
+    expect((await page.locator('#services').boundingBox())?.height).toBeLessThan(700);
+    const only = page.getByLabel('Only what does not run well');
+    await only.check();
+    await expect
+      .poll(() => rows.locator('.name').allTextContents())
+      .toEqual(['service-17', 'service-203', 'service-250']);
+    states.clear();
+    await expect.poll(() => rows.count(), { timeout: PATIENCE_MS }).toBe(1);
+    await only.uncheck();
+    await expect.poll(() => rows.count()).toBe(300);
   });
 
   test('a daemon that stops cleanly is seen stopping, then gone', async () => {
@@ -704,6 +892,24 @@ describe.skipIf(noBrowser)('the dashboard', { timeout: 120_000 }, () => {
     const ground = await page.evaluate('getComputedStyle(document.body).backgroundColor');
     expect(ground).toBe(colorScheme === 'dark' ? 'rgb(14, 21, 24)' : 'rgb(243, 241, 234)');
   });
+
+  test.for(['light', 'dark'] as const)(
+    'every text of the %s page stands out from its ground, whatever the daemon does',
+    async (colorScheme) => {
+      const page = await open({ colorScheme });
+      await live(page);
+      await ask('/fail?text=something+else');
+      await ask('/report');
+      await row(page, 'store').locator('.error', { hasText: 'something else' }).waitFor();
+      await page.locator('#profile-rows tr').first().waitFor();
+      for (const link of ['live', 'blocked', 'gone']) {
+        await page.evaluate(`document.body.dataset.link = '${link}'`);
+        const { seen, poor } = (await page.evaluate(contrasts)) as { seen: number; poor: string[] };
+        expect(seen).toBeGreaterThan(100);
+        expect([link, ...poor]).toEqual([link]);
+      }
+    },
+  );
 
   test('nothing on it moves by itself', async () => {
     const page = await open({ reducedMotion: 'reduce' }, (page) =>

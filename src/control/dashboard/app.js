@@ -2,7 +2,7 @@
 import { askHeapSnapshot, askProfile, askReload, askRestart, askToken } from './actions.js';
 import { ask, Stream } from './api.js';
 import { Dialog } from './dialog.js';
-import { byId, el, setText } from './dom.js';
+import { byId, el, refreshTimes, setText } from './dom.js';
 import { Events } from './events.js';
 import { age } from './format.js';
 import { Log } from './log.js';
@@ -82,11 +82,13 @@ function showFacts({ host, pid: process, uptimeMs, node, version }) {
   });
 }
 
-async function fetchProfile() {
+/** @param {StreamEvents['profile']} announced */
+async function fetchProfile({ at }) {
+  if (profile.knows(at)) return;
   try {
     /** @type {ProfileReport} */
     const report = await ask('GET', '/api/profile');
-    profile.report(report);
+    profile.offer(report);
   } catch {} // The next one is announced, too.
 }
 
@@ -98,7 +100,7 @@ const parts = {
   stall: (stall) => stalls.set(stall),
   memory: (report) => memory.report(report),
   leak: (suspicion) => memory.suspect(suspicion),
-  profile: () => void fetchProfile(),
+  profile: (announced) => void fetchProfile(announced),
   snapshot: ({ path }) => strip.notice(`A heap snapshot was written: ${path}`),
 };
 
@@ -122,3 +124,4 @@ byId('retry').addEventListener('click', () => stream.tryNow());
 byId('reload-open').addEventListener('click', () => askReload(dialog));
 byId('heap-open').addEventListener('click', () => askHeapSnapshot(dialog));
 byId('profile-open').addEventListener('click', () => askProfile(dialog, (report) => profile.report(report)));
+setInterval(refreshTimes, 60_000);

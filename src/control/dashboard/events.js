@@ -1,6 +1,6 @@
 /** What the supervisor did. */
-import { byId, el } from './dom.js';
-import { clock, duration } from './format.js';
+import { byId, el, timeOf } from './dom.js';
+import { duration } from './format.js';
 
 /** @import { PlainEventOf } from '../protocol.ts' */
 /** @import { StreamEvents } from '../thread/journal.ts' */
@@ -74,7 +74,7 @@ export class Events {
       el(
         'li',
         { class: tone },
-        el('time', {}, clock(at)),
+        timeOf(at),
         el('span', { class: 'who' }, who),
         el('span', { class: 'what' }, text),
       ),

@@ -1,6 +1,6 @@
 /** The end of the log. */
-import { byId, el, setText } from './dom.js';
-import { clock, count } from './format.js';
+import { byId, el, setText, timeOf } from './dom.js';
+import { count } from './format.js';
 
 /** @import { Status } from '../thread/status.ts' */
 /** @import { LogLine } from '../thread/journal.ts' */
@@ -160,7 +160,7 @@ function itemOf(line) {
   const item = el(
     'li',
     { class: level },
-    el('time', {}, clock(new Date(line.time).getTime())),
+    timeOf(new Date(line.time).getTime()),
     el('span', { class: 'level' }, level),
     el('span', { class: 'who' }, String(line.service ?? '')),
     el(
