@@ -1,6 +1,9 @@
+import { entrypoint, type Scope, Service } from 'bosun';
+import { AdminService } from 'bosun/services/admin';
 import { expect, test } from 'vitest';
 import { StatusWriter } from '../../src/control/status.ts';
 import type { Control, ServiceInfo } from '../../src/supervisor/host.ts';
+import { hostOf } from '../../src/supervisor/run.ts';
 
 const huge = 'x'.repeat(1_500_000);
 const error = Object.assign(new Error(huge), { code: huge });
@@ -40,4 +43,27 @@ test('a short one is passed on as it is', () => {
 test('the service that serves all this is marked: it cannot be restarted by itself', () => {
   expect(writer({ name: 'admin' }).status().services[0]).toMatchObject({ servesControl: true });
   expect(writer({ name: 'api' }).status().services[0]).not.toHaveProperty('servesControl');
+});
+
+test('a hundred errors of megabytes do not end the control plane', async () => {
+  class Unwell extends Service {
+    override start(scope: Scope) {
+      const { emit } = hostOf(scope);
+      for (let i = 0; i < 100; i++) {
+        emit({ type: 'service-stray-error', service: this.name, error: new Error(`${i} ${huge}`) });
+      }
+    }
+  }
+  const admin = new AdminService({ port: 0 });
+  await using _daemon = await entrypoint([admin, new Unwell({ after: ['admin'] })], {
+    log: { level: 'silent' },
+    ownsProcess: false,
+  });
+  const stream = await fetch(`${admin.addresses[0]}/api/stream`);
+  let text = '';
+  for await (const chunk of stream.body?.pipeThrough(new TextDecoderStream()) ?? []) {
+    text += chunk;
+    if (text.includes('"message":"99 xxx')) break;
+  }
+  expect(text.match(/\(1\.4 MiB\)/g)).toHaveLength(100);
 });

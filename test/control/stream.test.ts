@@ -108,9 +108,9 @@ test('a burst, however large, cuts nobody off who reads: what is missing is said
   const count = 1_000;
   journal.addLines(Array.from({ length: count }, (_none, i) => long(`line ${i}`)));
   journal.setStall(stall, 10);
-  await expect.poll(() => text).toContain('are missing here');
+  await expect.poll(() => text, { timeout: 10_000 }).toContain('are missing here');
   journal.addLines([long('the next')]);
-  await expect.poll(() => text).toContain('the next');
+  await expect.poll(() => text, { timeout: 10_000 }).toContain('the next');
   expect(body.destroyed).toBe(false);
   const got = events(text);
   expect(got.filter(([kind]) => kind === 'stall')).toHaveLength(1);
