@@ -3,6 +3,7 @@ import { toError } from '../errors.ts';
 import type { Service } from '../service.ts';
 import type { Host } from '../supervisor/host.ts';
 import { subtree } from '../supervisor/tree.ts';
+import { clip } from './clip.ts';
 import type { HealthInfo, HealthReport } from './protocol.ts';
 
 interface Question {
@@ -57,8 +58,8 @@ export async function askHealth(
 async function healthOf(service: Service): Promise<HealthInfo> {
   try {
     const { ok, detail } = await service.health();
-    return detail === undefined ? { ok } : { ok, detail };
+    return detail === undefined ? { ok } : { ok, detail: clip(detail) };
   } catch (thrown) {
-    return { ok: false, detail: `health() failed: ${toError(thrown).message}` };
+    return { ok: false, detail: clip(`health() failed: ${toError(thrown).message}`) };
   }
 }

@@ -1,4 +1,4 @@
-import type { BosunEvent } from '../events.ts';
+import type { BosunEvent, EventOf } from '../events.ts';
 import type { LogShare } from '../logging/logging.ts';
 import type { Address } from '../net/listen.ts';
 import type { HeapSnapshot, SnapshotPlan, SnapshotRefusal } from '../observe/memory/heap-snapshot.ts';
@@ -186,5 +186,16 @@ export type MainMethods = {
   stalled(stall: Stall): void;
 };
 
+type Plain<Value> = Value extends Error
+  ? ErrorInfo
+  : Value extends readonly Error[]
+    ? readonly ErrorInfo[]
+    : Value;
+
+/** The event of one type, with `ErrorInfo`s in place of errors. */
+export type PlainEventOf<Type extends BosunEvent['type']> = {
+  readonly [Key in keyof EventOf<Type>]: Plain<EventOf<Type>[Key]>;
+};
+
 /** An event whose errors are `ErrorInfo`s. */
-export type PlainEvent = Readonly<Record<string, unknown>> & Pick<BosunEvent, 'type' | 'at'>;
+export type PlainEvent = { [Type in BosunEvent['type']]: PlainEventOf<Type> }[BosunEvent['type']];

@@ -1,5 +1,6 @@
 import type { BosunEvent } from '../events.ts';
 import type { Control, ServiceInfo } from '../supervisor/host.ts';
+import { clip } from './clip.ts';
 import type { DaemonStatus, ErrorInfo, PlainEvent, ServiceStatus } from './protocol.ts';
 
 /** Makes copies of the daemon's state and events that can be sent to another thread. */
@@ -19,7 +20,7 @@ export class StatusWriter {
 
   event(event: BosunEvent): PlainEvent {
     const plain = Object.entries(event).map(([key, value]) => [key, plainValue(value, event.at)]);
-    return Object.fromEntries(plain);
+    return Object.fromEntries(plain) as PlainEvent;
   }
 
   #service({ state, lastError, lastErrorAt = 0, ...info }: ServiceInfo): ServiceStatus {
@@ -48,5 +49,10 @@ function plainValue(value: unknown, at: number): unknown {
 function errorInfo(error: Error, at: number): ErrorInfo {
   const { code } = error as { readonly code?: unknown };
   const { name, message } = error;
-  return { name, message, at, ...(typeof code === 'string' && { code }) };
+  return {
+    name: clip(name),
+    message: clip(message),
+    at,
+    ...(typeof code === 'string' && { code: clip(code) }),
+  };
 }

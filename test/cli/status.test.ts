@@ -17,6 +17,7 @@ const service = (name: string, more: Partial<Service> = {}): Service => ({
   supervisor: null,
   addresses: [],
   health: null,
+  servesControl: false,
   ...more,
 });
 

@@ -78,3 +78,14 @@ test('one that was restarted is asked anew', async () => {
   at.subject.questions[1]?.resolve({ ok: true });
   expect((await next)?.ok).toBe(true);
 });
+
+test('however long a detail is, what is told of it is short', async () => {
+  await using at = await started();
+  const huge = 'x'.repeat(100_000);
+  const told = at.askedFor(0);
+  at.subject.questions[0]?.resolve({ ok: false, detail: huge });
+  expect(await told).toEqual({ ok: false, detail: `${'x'.repeat(4_096)}… (97.7 KiB)` });
+  const thrown = at.askedFor(0);
+  at.subject.questions[1]?.reject(new Error(huge));
+  expect((await thrown)?.detail?.length).toBeLessThan(5_000);
+});

@@ -222,6 +222,9 @@ describe('restarting', () => {
       expect([status, JSON.parse(body).error]).toEqual([409, 'ERR_OWN_RESTART']);
     }
     expect((await restart('subject')).status).toBe(200);
+    const { services } = JSON.parse((await ask(addressOf(daemon), '/api/status')).body);
+    const serving = services.filter(({ servesControl }: { servesControl: boolean }) => servesControl);
+    expect(serving.map(({ name }: { name: string }) => name)).toEqual(['outer', 'inner', 'admin']);
   });
 
   test('goes on when the client goes, and the log says how it ended', async () => {

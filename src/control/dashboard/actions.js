@@ -1,98 +1,12 @@
 /** What can be done to the daemon; each is asked for once more before. */
-import { ApiError, ask, hasToken, keepToken, request } from './api.js';
-import { byId, el, setText } from './dom.js';
+import { ask, hasToken, keepToken, request } from './api.js';
+import { whyOf } from './dialog.js';
+import { byId, el } from './dom.js';
 import { bytes, duration } from './format.js';
 
-/** @import { SnapshotPlan } from '../../observe/memory/heap-snapshot.ts' */
+/** @import { Dialog } from './dialog.js' */
+/** @import { HeapSnapshot, SnapshotPlan } from '../../observe/memory/heap-snapshot.ts' */
 /** @import { ProfileReport } from '../../observe/reports.ts' */
-/**
- * @typedef {object} Question
- * @property {string} title
- * @property {readonly Node[]} body
- * @property {string} confirm what the button says
- * @property {(signal: AbortSignal) => Promise<string | undefined>} act gives what became of it; `undefined`: it stands in the dialog
- * @property {string} [refusal] why it cannot be done
- */
-
-/** The page's only dialog. */
-export class Dialog {
-  #dialog = /** @type {HTMLDialogElement} */ (byId('dialog'));
-  #confirm = /** @type {HTMLButtonElement} */ (byId('dialog-confirm'));
-  #cancel = byId('dialog-cancel');
-  #outcome = byId('dialog-outcome');
-  #notice;
-  /** @type {Question | undefined} */
-  #question;
-  #running = new AbortController();
-
-  /** @param {(text: string) => void} notice */
-  constructor(notice) {
-    this.#notice = notice;
-    byId('dialog-form').addEventListener('submit', (event) => {
-      event.preventDefault();
-      void this.#act();
-    });
-    this.#cancel.addEventListener('click', () => this.#dialog.close());
-    this.#dialog.addEventListener('close', () => this.#running.abort(new Error('cancelled')));
-  }
-
-  /** @param {Question} question */
-  open(question) {
-    const { title, body, confirm, refusal } = question;
-    this.#question = question;
-    this.#running = new AbortController();
-    setText(byId('dialog-title'), title);
-    byId('dialog-body').replaceChildren(...body);
-    setText(this.#confirm, confirm);
-    setText(this.#cancel, 'Cancel');
-    this.say(refusal ?? '', refusal !== undefined);
-    this.#confirm.hidden = false;
-    this.#confirm.disabled = refusal !== undefined;
-    if (!this.#dialog.open) this.#dialog.showModal();
-    if (body.every((node) => !(node instanceof Element) || node.querySelector('input') === null)) {
-      (refusal === undefined ? this.#confirm : this.#cancel).focus();
-    }
-  }
-
-  /** @returns {Promise<void>} when it is closed, however */
-  closed() {
-    return new Promise((resolve) => this.#dialog.addEventListener('close', () => resolve(), { once: true }));
-  }
-
-  /**
-   * @param {string} text
-   * @param {boolean} [bad]
-   */
-  say(text, bad = false) {
-    setText(this.#outcome, text);
-    this.#outcome.classList.toggle('bad', bad);
-  }
-
-  async #act() {
-    const question = this.#question;
-    if (question === undefined || this.#confirm.disabled) return;
-    this.#confirm.disabled = true;
-    const { signal } = this.#running;
-    this.say('Under way…');
-    try {
-      const became = await question.act(signal);
-      if (signal.aborted) return;
-      if (became !== undefined) {
-        this.#notice(became);
-        this.#dialog.close();
-        return;
-      }
-      this.#confirm.hidden = true;
-      setText(this.#cancel, 'Close');
-      this.#cancel.focus();
-    } catch (error) {
-      if (signal.aborted) return;
-      this.#confirm.disabled = false;
-      this.say(error instanceof ApiError ? error.message : 'The daemon does not answer.', true);
-    }
-  }
-}
-
 /** @param {string} text */
 const paragraph = (text) => el('p', {}, text);
 
@@ -122,7 +36,9 @@ export function askRestart(dialog, name, dependents) {
       paragraph(others),
     ],
     confirm: 'Restart',
+    goesOn: `The restart of ${name} goes on.`,
     async act(signal) {
+      /** @type {{ readonly durationMs: number }} */
       const { durationMs } = await ask('POST', `/api/services/${encodeURIComponent(name)}/restart`, signal);
       return `${name} restarted in ${duration(durationMs)}.`;
     },
@@ -139,6 +55,7 @@ export function askReload(dialog) {
       ),
     ],
     confirm: 'Reload',
+    goesOn: 'The reload goes on.',
     async act(signal) {
       await request('POST', '/api/reload', signal);
       return 'The config was read again.';
@@ -175,7 +92,9 @@ export function askProfile(dialog, show) {
       }, 200);
       try {
         const query = `seconds=${length}&format=report`;
-        show(await ask('POST', `/api/profile?${query}`, signal));
+        /** @type {ProfileReport} */
+        const report = await ask('POST', `/api/profile?${query}`, signal);
+        show(report);
       } finally {
         clearInterval(timer);
       }
@@ -186,43 +105,42 @@ export function askProfile(dialog, show) {
 }
 
 /** @param {Dialog} dialog */
-export async function askHeapSnapshot(dialog) {
-  const title = 'Write a heap snapshot?';
-  /** @type {SnapshotPlan} */
-  let plan;
-  try {
-    plan = await ask('GET', '/api/heap-snapshot');
-  } catch (error) {
-    const refusal = error instanceof ApiError ? error.message : 'The daemon does not answer.';
-    dialog.open({ title, body: [], confirm: 'Write', refusal, act: async () => undefined });
-    return;
-  }
-  const { heapUsedBytes, estimatedPauseMs, estimatedBytes, freeBytes, refusal } = plan;
+export function askHeapSnapshot(dialog) {
   dialog.open({
-    title,
-    body: [
-      el('p', { class: 'verdict' }, `The daemon serves nothing for about ${duration(estimatedPauseMs)}.`),
-      paragraph(
-        `The heap holds ${bytes(heapUsedBytes)}; the file takes about ${bytes(estimatedBytes)} of ${bytes(freeBytes)} that are free. ` +
-          'It holds everything in memory, secrets included.',
-      ),
-    ],
+    title: 'Write a heap snapshot?',
+    body: [],
+    async prepare(signal) {
+      /** @type {SnapshotPlan} */
+      const plan = await ask('GET', '/api/heap-snapshot', signal);
+      return { body: priceOf(plan), refusal: plan.refusal?.message };
+    },
     confirm: 'Write',
-    ...(refusal !== null && { refusal: refusal.message }),
     async act(signal) {
+      /** @type {HeapSnapshot} */
       const { path, bytes: size, durationMs } = await ask('POST', '/api/heap-snapshot', signal);
-      dialog.say(`${bytes(size)} in ${duration(durationMs)}: ${path}`);
-      byId('dialog-body').replaceChildren(downloadOf(dialog, path));
-      return undefined;
+      return {
+        text: `${bytes(size)} in ${duration(durationMs)}: ${path}`,
+        body: [downloadOf(dialog, path, signal)],
+      };
     },
   });
 }
 
+/** @param {SnapshotPlan} plan */
+const priceOf = ({ heapUsedBytes, estimatedPauseMs, estimatedBytes, freeBytes }) => [
+  el('p', { class: 'verdict' }, `The daemon serves nothing for about ${duration(estimatedPauseMs)}.`),
+  paragraph(
+    `The heap holds ${bytes(heapUsedBytes)}; the file takes about ${bytes(estimatedBytes)} of ${bytes(freeBytes)} that are free. ` +
+      'It holds everything in memory, secrets included.',
+  ),
+];
+
 /**
  * @param {Dialog} dialog
  * @param {string} path
+ * @param {AbortSignal} closed
  */
-function downloadOf(dialog, path) {
+function downloadOf(dialog, path, closed) {
   const name = path.split(/[\\/]/).at(-1) ?? path;
   const href = `/api/heap-snapshot/${encodeURIComponent(name)}`;
   const link = el('a', { href, download: name }, `Download ${name}`);
@@ -230,7 +148,9 @@ function downloadOf(dialog, path) {
   if (hasToken()) {
     link.addEventListener('click', (event) => {
       event.preventDefault();
-      void download(href, name).catch((error) => dialog.say(String(error.message), true));
+      void download(href, name).catch((error) => {
+        if (!closed.aborted) dialog.say(whyOf(error), true);
+      });
     });
   }
   return el('p', {}, link);
@@ -254,6 +174,7 @@ async function download(path, name) {
 export async function askToken(dialog) {
   let given = false;
   while (!given) {
+    await dialog.free();
     const token = field('Token', { type: 'password', required: '', autocomplete: 'off', id: 'token' });
     dialog.open({
       title: 'This daemon asks for a token',
@@ -268,6 +189,6 @@ export async function askToken(dialog) {
         return '';
       },
     });
-    await dialog.closed();
+    await dialog.free();
   }
 }

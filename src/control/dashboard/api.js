@@ -42,30 +42,63 @@ export async function request(method, path, signal) {
   });
   if (response.ok) return response;
   const text = await response.text();
-  let message = text;
+  throw new ApiError(response.status, messageIn(text) || `HTTP ${response.status}`);
+}
+
+/** @param {string} text an answer that is an error */
+function messageIn(text) {
   try {
-    message = JSON.parse(text).message ?? text;
-  } catch {}
-  throw new ApiError(response.status, message || `HTTP ${response.status}`);
+    const { message } = /** @type {{ message?: unknown }} */ (JSON.parse(text));
+    return String(message ?? text);
+  } catch {
+    return text; // Of a proxy in between.
+  }
 }
 
 /**
+ * @template Answer
  * @param {'GET' | 'POST'} method
  * @param {string} path
  * @param {AbortSignal} [signal]
+ * @returns {Promise<Answer>}
  * @throws {ApiError}
  */
 export async function ask(method, path, signal) {
-  return await (await request(method, path, signal)).json();
+  const response = await request(method, path, signal);
+  return /** @type {Answer} */ (await response.json());
 }
 
 /**
  * @typedef {object} Listener
  * @property {() => void} opened a connection stands: all that was known is told again
- * @property {(kind: string, value: any) => void} told
+ * @property {(kind: string, json: string) => void} told
  * @property {(why: string, nextInMs: number) => void} gone
  * @property {() => Promise<void>} tokenNeeded resolves when there is another token
  */
+
+/**
+ * Makes events of chunks, each of which is looked at once: a large event comes in many.
+ *
+ * @returns {(chunk: string) => string[]}
+ */
+export function splitter() {
+  /** @type {string[]} */
+  let begun = [];
+  let held = '';
+  return (chunk) => {
+    const parts = (held + chunk).split('\n\n');
+    const last = parts.pop() ?? '';
+    const events = parts.map((part) => {
+      const event = [...begun, part].join('');
+      begun = [];
+      return event;
+    });
+    // It may be half of what is between two events.
+    held = last.endsWith('\n') ? '\n' : '';
+    begun.push(last.slice(0, last.length - held.length));
+    return events;
+  };
+}
 
 /** Reads the stream for ever, over as many connections as that takes. */
 export class Stream {
@@ -116,15 +149,13 @@ export class Stream {
       this.#listener.opened();
       const decoder = new TextDecoder();
       const reader = response.body.getReader();
-      let rest = '';
+      const split = splitter();
       for (;;) {
         const { done, value } = await reader.read();
         if (done) throw new Error('the stream ended');
         clearTimeout(timer);
         timer = setTimeout(silent, SILENCE_MS);
-        const parts = (rest + decoder.decode(value, { stream: true })).split('\n\n');
-        rest = parts.pop() ?? '';
-        for (const part of parts) this.#tell(part);
+        for (const event of split(decoder.decode(value, { stream: true }))) this.#tell(event);
       }
     } finally {
       clearTimeout(timer);
@@ -137,7 +168,7 @@ export class Stream {
     if (found === null) return;
     const [, kind = '', data = ''] = found;
     try {
-      this.#listener.told(kind, JSON.parse(data));
+      this.#listener.told(kind, data);
     } catch (error) {
       // One that cannot be shown is not to keep the others away.
       reportError(error);

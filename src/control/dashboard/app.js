@@ -1,7 +1,8 @@
 /** The dashboard: what the daemon streams, put where it belongs. */
-import { askHeapSnapshot, askProfile, askReload, askRestart, askToken, Dialog } from './actions.js';
+import { askHeapSnapshot, askProfile, askReload, askRestart, askToken } from './actions.js';
 import { ask, Stream } from './api.js';
-import { byId, el, setText } from './dom.js';
+import { Dialog } from './dialog.js';
+import { byId, el, refreshTimes, setText } from './dom.js';
 import { Events } from './events.js';
 import { age } from './format.js';
 import { Log } from './log.js';
@@ -12,6 +13,8 @@ import { Services } from './services.js';
 import { Stalls } from './stalls.js';
 import { Strip } from './strip.js';
 
+/** @import { ProfileReport } from '../../observe/reports.ts' */
+/** @import { StreamEvents } from '../thread/journal.ts' */
 /** @import { Status } from '../thread/status.ts' */
 
 const strip = new Strip();
@@ -57,7 +60,7 @@ function onConnected(status) {
   } else {
     // The last words of the one before stay.
     const msg = `from here on, another process: ${status.pid}, before ${pid}`;
-    events.add({ type: 'other-process', at: Date.now(), pid: status.pid });
+    events.mark(msg);
     log.add({ level: 40, time: Date.now(), msg });
     strip.notice(`It is another process: ${status.pid}, before ${pid}.`);
     memory.clear();
@@ -79,13 +82,17 @@ function showFacts({ host, pid: process, uptimeMs, node, version }) {
   });
 }
 
-async function fetchProfile() {
+/** @param {StreamEvents['profile']} announced */
+async function fetchProfile({ at }) {
+  if (profile.knows(at)) return;
   try {
-    profile.report(await ask('GET', '/api/profile'));
+    /** @type {ProfileReport} */
+    const report = await ask('GET', '/api/profile');
+    profile.offer(report);
   } catch {} // The next one is announced, too.
 }
 
-/** @type {Readonly<Record<string, (value: any) => void>>} */
+/** @type {{ readonly [Kind in keyof StreamEvents]: (value: StreamEvents[Kind]) => void }} */
 const parts = {
   status: onStatus,
   event: (event) => events.add(event),
@@ -93,7 +100,7 @@ const parts = {
   stall: (stall) => stalls.set(stall),
   memory: (report) => memory.report(report),
   leak: (suspicion) => memory.suspect(suspicion),
-  profile: () => void fetchProfile(),
+  profile: (announced) => void fetchProfile(announced),
   snapshot: ({ path }) => strip.notice(`A heap snapshot was written: ${path}`),
 };
 
@@ -101,7 +108,11 @@ const stream = new Stream({
   opened() {
     resync = true;
   },
-  told: (kind, value) => parts[kind]?.(value),
+  told(kind, json) {
+    // One of a later release has no part here.
+    const part = parts[/** @type {keyof StreamEvents} */ (kind)];
+    /** @type {((value: unknown) => void) | undefined} */ (part)?.(JSON.parse(json));
+  },
   gone(why, nextInMs) {
     strip.gone(why, nextInMs);
     plots.gap();
@@ -111,5 +122,6 @@ const stream = new Stream({
 
 byId('retry').addEventListener('click', () => stream.tryNow());
 byId('reload-open').addEventListener('click', () => askReload(dialog));
-byId('heap-open').addEventListener('click', () => void askHeapSnapshot(dialog));
+byId('heap-open').addEventListener('click', () => askHeapSnapshot(dialog));
 byId('profile-open').addEventListener('click', () => askProfile(dialog, (report) => profile.report(report)));
+setInterval(refreshTimes, 60_000);

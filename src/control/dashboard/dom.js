@@ -1,4 +1,5 @@
 /** Puts the page together. Text from the daemon only ever becomes text. */
+import { clock } from './format.js';
 
 /**
  * @param {string} id
@@ -32,6 +33,18 @@ export function el(tag, attributes = {}, ...children) {
  */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
+}
+
+/** @param {number} at milliseconds since the epoch */
+export function timeOf(at) {
+  const time = el('time', {}, clock(at));
+  time.dataset.at = String(at);
+  return time;
+}
+
+/** What was today is yesterday some time. */
+export function refreshTimes() {
+  for (const time of document.querySelectorAll('time')) setText(time, clock(Number(time.dataset.at)));
 }
 
 /**

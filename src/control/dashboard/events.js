@@ -1,12 +1,15 @@
 /** What the supervisor did. */
-import { byId, el } from './dom.js';
-import { clock, duration } from './format.js';
+import { byId, el, timeOf } from './dom.js';
+import { duration } from './format.js';
 
-/** @typedef {Readonly<Record<string, any>>} Event */
+/** @import { PlainEventOf } from '../protocol.ts' */
+/** @import { StreamEvents } from '../thread/journal.ts' */
+/** @typedef {StreamEvents['event']} Event */
+/** @typedef {readonly [tone: string, text: string]} Said */
 
 const MAX_EVENTS = 200;
 
-/** @type {Readonly<Record<string, (event: Event) => readonly [tone: string, text: string]>>} */
+/** @type {{ readonly [Type in Event['type']]: (event: PlainEventOf<Type>) => Said }} */
 const texts = {
   'service-starting': () => ['dim', 'starts'],
   'service-running': ({ durationMs }) => ['ok', `runs, after ${duration(durationMs)}`],
@@ -30,8 +33,11 @@ const texts = {
   'entrypoint-aborting': ({ cause }) => ['bad', `the daemon is forced to stop: ${cause}`],
   'entrypoint-failed': ({ error }) => ['bad', `the daemon failed: ${error.message}`],
   'entrypoint-reload-requested': () => ['dim', 'the config is read again'],
+  'entrypoint-reloaded': ({ durationMs, error }) =>
+    error === undefined
+      ? ['ok', `the config is in force, after ${duration(durationMs)}`]
+      : ['bad', `the reload failed, and the daemon runs on as it was: ${error.message}`],
   'entrypoint-stopped': ({ exitCode }) => ['dim', `the daemon has stopped with code ${exitCode}`],
-  'other-process': ({ pid }) => ['warn', `from here on, another process: ${pid}`],
   'hook-failed': ({ hook, error }) => ['warn', `the hook ${hook} failed: ${error.message}`],
 };
 
@@ -44,13 +50,32 @@ export class Events {
 
   /** @param {Event} event the latest is on top */
   add(event) {
-    const [tone, text] = texts[event.type]?.(event) ?? ['dim', event.type];
+    // One of a later release has no text here.
+    const tell = /** @type {((event: Event) => Said) | undefined} */ (texts[event.type]);
+    this.#add(event.at, 'service' in event ? event.service : '', tell?.(event) ?? ['dim', event.type]);
+  }
+
+  /**
+   * What the page itself has seen.
+   *
+   * @param {string} text
+   */
+  mark(text) {
+    this.#add(Date.now(), '', ['warn', text]);
+  }
+
+  /**
+   * @param {number} at
+   * @param {string} who
+   * @param {Said} said
+   */
+  #add(at, who, [tone, text]) {
     this.#list.prepend(
       el(
         'li',
         { class: tone },
-        el('time', {}, clock(event.at)),
-        el('span', { class: 'who' }, event.service ?? ''),
+        timeOf(at),
+        el('span', { class: 'who' }, who),
         el('span', { class: 'what' }, text),
       ),
     );

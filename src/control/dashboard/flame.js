@@ -45,6 +45,11 @@ export class Flame {
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.draw());
   }
 
+  /** Whether somebody looks at a part of it. */
+  get inUse() {
+    return this.#zoomed !== this.#root || this.#selected !== this.#root || this.#wanted !== '';
+  }
+
   /** @param {FlameNode} root */
   show(root) {
     this.#root = boxOf(root, undefined, 0, 0);

@@ -51,10 +51,22 @@ export function age(ms) {
 /** @param {number} value */
 const two = (value) => String(value).padStart(2, '0');
 
-/** @param {number} at milliseconds since the epoch */
+/**
+ * With its day before, unless that is today.
+ *
+ * @param {number} at milliseconds since the epoch
+ */
 export function clock(at) {
   const date = new Date(at);
-  return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+  const time = `${minute(at)}:${two(date.getSeconds())}`;
+  if (date.toDateString() === new Date().toDateString()) return time;
+  return `${date.getDate()} ${date.toLocaleString('en-GB', { month: 'short' })} ${time}`;
+}
+
+/** @param {number} at milliseconds since the epoch */
+export function minute(at) {
+  const date = new Date(at);
+  return `${two(date.getHours())}:${two(date.getMinutes())}`;
 }
 
 /** @param {number} share from 0 to 1 */

@@ -1,15 +1,28 @@
 /** The end of the log. */
-import { byId, el, setText } from './dom.js';
-import { clock, count } from './format.js';
+import { byId, el, setText, timeOf } from './dom.js';
+import { count } from './format.js';
 
 /** @import { Status } from '../thread/status.ts' */
-/** @typedef {Readonly<Record<string, unknown>> & { readonly level: number; readonly time: number | string; readonly msg?: string; readonly service?: string }} Line */
-/** @typedef {{ readonly number: number; readonly line: Line; readonly text: string }} Kept */
+/** @import { LogLine } from '../thread/journal.ts' */
+/**
+ * @typedef {object} Kept
+ * @property {number} number
+ * @property {LogLine} line
+ * @property {number} length as JSON
+ * @property {string} text what is searched, in lower case
+ */
 
 const MAX_KEPT = 2_000;
+/** Of all that are kept, in characters. */
+const MAX_LENGTH = 8 * 1_024 * 1_024;
 const MAX_SHOWN = 400;
+/** Of each line: what is searched, and what is shown. */
+const MAX_TEXT = 4_096;
+const MAX_MESSAGE = 2_000;
+const MAX_STACK = 8_000;
 /** A report's fields would hide the lines around it; they have a part of the page of their own. */
-const MAX_FIELD_LENGTH = 400;
+const MAX_FIELD = 400;
+const MAX_FIELDS = 4_000;
 /** Those have places of their own, or say nothing here. */
 const plain = new Set(['level', 'time', 'msg', 'service', 'pid', 'hostname', 'err', 'v']);
 
@@ -27,6 +40,8 @@ const nameOf = (level) => levels.find(([from]) => level >= from)?.[1] ?? 'trace'
 export class Log {
   /** @type {Kept[]} */
   #kept = [];
+  /** Of all that are kept. */
+  #length = 0;
   #last = 0;
   #shownUpTo = 0;
   #paused = false;
@@ -70,13 +85,19 @@ export class Log {
 
   clear() {
     this.#kept = [];
+    this.#length = 0;
     if (!this.#paused) this.#showAll();
   }
 
-  /** @param {Line} line */
+  /** @param {LogLine} line */
   add(line) {
-    this.#kept.push({ number: ++this.#last, line, text: JSON.stringify(line).toLowerCase() });
-    if (this.#kept.length > MAX_KEPT) this.#kept.shift();
+    const json = JSON.stringify(line);
+    const text = json.slice(0, MAX_TEXT).toLowerCase();
+    this.#kept.push({ number: ++this.#last, line, length: json.length, text });
+    this.#length += json.length;
+    while (this.#kept.length > MAX_KEPT || this.#length > MAX_LENGTH) {
+      this.#length -= this.#kept.shift()?.length ?? 0;
+    }
     if (this.#due) return;
     this.#due = true;
     // However many come at a time, they are shown once.
@@ -122,33 +143,36 @@ export class Log {
   }
 }
 
-/** @param {unknown} value */
-function clipped(value) {
+/**
+ * @param {unknown} value
+ * @param {number} limit
+ */
+function clipped(value, limit) {
   const text = typeof value === 'string' ? value : JSON.stringify(value);
-  return text.length > MAX_FIELD_LENGTH ? `${text.slice(0, MAX_FIELD_LENGTH)}…` : text;
+  return text.length > limit ? `${text.slice(0, limit)}…` : text;
 }
 
-/** @param {Line} line */
+/** @param {LogLine} line */
 function itemOf(line) {
   const level = nameOf(line.level);
   const fields = Object.entries(line).filter(([name]) => !plain.has(name));
-  const more = fields.map(([name, value]) => `${name}=${clipped(value)}`);
+  const more = fields.map(([name, value]) => `${name}=${clipped(value, MAX_FIELD)}`);
   const item = el(
     'li',
     { class: level },
-    el('time', {}, clock(new Date(line.time).getTime())),
+    timeOf(new Date(line.time).getTime()),
     el('span', { class: 'level' }, level),
     el('span', { class: 'who' }, String(line.service ?? '')),
     el(
       'span',
       { class: 'what' },
-      String(line.msg ?? ''),
-      ...(more.length > 0 ? [' ', el('span', { class: 'more' }, more.join(' '))] : []),
+      clipped(line.msg ?? '', MAX_MESSAGE),
+      ...(more.length > 0 ? [' ', el('span', { class: 'more' }, clipped(more.join(' '), MAX_FIELDS))] : []),
     ),
   );
-  const error = /** @type {{ stack?: unknown; message?: unknown } | undefined} */ (line.err);
+  const error = /** @type {{ stack?: unknown; message?: unknown } | null | undefined} */ (line.err);
   const stack = error?.stack ?? error?.message;
   if (stack !== undefined)
-    item.append(el('details', {}, el('summary', {}, 'stack'), el('pre', {}, String(stack))));
+    item.append(el('details', {}, el('summary', {}, 'stack'), el('pre', {}, clipped(stack, MAX_STACK))));
   return item;
 }

@@ -1,6 +1,6 @@
 /** What the memory tracer found. */
-import { byId, el, setText, stackOf } from './dom.js';
-import { bytes, change, clock, count, duration, percent, place } from './format.js';
+import { byId, el, setText, stackOf, timeOf } from './dom.js';
+import { bytes, change, count, duration, percent, place } from './format.js';
 
 /** @import { Status } from '../thread/status.ts' */
 /** @import { LeakSuspicion, MemoryReport, MemoryRow } from '../../observe/reports.ts' */
@@ -9,31 +9,36 @@ const HOW =
   'Nothing traces memory. To see which call sites hold it, add to the services of the config:\ntracer: { use: memory-tracer, interval: 10s, top: 10 }';
 
 export class Memory {
-  #reported = false;
+  /** When the report that is shown was made. @type {number | undefined} */
+  #at;
 
   /** @param {Status} status */
   update({ features }) {
     const empty = byId('memory-empty');
-    empty.hidden = this.#reported;
+    empty.hidden = this.#at !== undefined;
     setText(empty, features.memory ? 'The first report comes after the tracer’s interval.' : HOW);
   }
 
   /** Another process has another heap. */
   clear() {
-    this.#reported = false;
+    this.#at = undefined;
     byId('memory-wide').hidden = true;
     byId('memory-leak').hidden = true;
     setText(byId('memory-summary'), '');
   }
 
-  /** @param {MemoryReport} report */
+  /** @param {MemoryReport} report stacks that are open stay so */
   report({ at, rows, samplingBytes, pauseMs }) {
-    this.#reported = true;
+    if (at === this.#at) return;
+    this.#at = at;
     byId('memory-empty').hidden = true;
     byId('memory-wide').hidden = false;
-    const summary = `${clock(at)}, one sample per ${bytes(samplingBytes)}, held the loop up for ${duration(pauseMs)}`;
-    setText(byId('memory-summary'), summary);
-    byId('memory-rows').replaceChildren(...rows.map(rowOf));
+    const cost = `, one sample per ${bytes(samplingBytes)}, held the loop up for ${duration(pauseMs)}`;
+    byId('memory-summary').replaceChildren(timeOf(at), cost);
+    const table = byId('memory-rows');
+    const open = [...table.querySelectorAll('details')].filter((one) => one.open).map(keyOf);
+    table.replaceChildren(...rows.map(rowOf));
+    for (const stack of table.querySelectorAll('details')) stack.open = open.includes(keyOf(stack));
   }
 
   /** @param {LeakSuspicion} suspicion */
@@ -41,12 +46,15 @@ export class Memory {
     const verdict = byId('memory-leak');
     verdict.hidden = false;
     const where = suspect === undefined ? '' : ` Most of it was allocated at ${siteOf(suspect)}.`;
-    setText(
-      verdict,
-      `${clock(at)}: the heap grows by ${mibPerHour.toFixed(1)} MiB an hour (confidence ${percent(confidence)}).${where}`,
+    verdict.replaceChildren(
+      timeOf(at),
+      `: the heap grows by ${mibPerHour.toFixed(1)} MiB an hour (confidence ${percent(confidence)}).${where}`,
     );
   }
 }
+
+/** @param {HTMLElement} stack */
+const keyOf = ({ textContent }) => textContent;
 
 /** @param {MemoryRow} row */
 function rowOf(row) {

@@ -1,6 +1,6 @@
 /** The process over the last minutes. */
 import { byId, el, setText } from './dom.js';
-import { bytes, clock, duration, percent } from './format.js';
+import { bytes, clock, duration, minute, percent } from './format.js';
 import uPlot from './uplot.js';
 
 /** @import { Status } from '../thread/status.ts' */
@@ -65,6 +65,8 @@ const definitions = [
 export class Plots {
   /** @type {number[]} */
   #times = [];
+  /** Whether the last point is a gap: one breaks the line, more would push it out. */
+  #broken = true;
   /** @type {Plot[]} */
   #plots = definitions.map((definition) => new Plot(definition));
 
@@ -82,13 +84,16 @@ export class Plots {
   /** @param {Status} status */
   add({ process }) {
     this.#push(Date.now() / 1_000, (line) => line.of(process));
+    this.#broken = false;
     for (const plot of this.#plots) plot.showLatest();
     this.#draw();
   }
 
   /** What is not known is no line. */
   gap() {
-    if (this.#times.length > 0) this.#push(Date.now() / 1_000, () => null);
+    if (this.#broken) return;
+    this.#push(Date.now() / 1_000, () => null);
+    this.#broken = true;
   }
 
   /**
@@ -215,7 +220,7 @@ class Plot {
           // Whole minutes.
           incrs: [60, 120, 300],
           grid: { show: false },
-          values: (_plot, at) => at.map((s) => clock(s * 1_000).slice(0, 5)),
+          values: (_plot, at) => at.map((s) => minute(s * 1_000)),
         },
         {
           ...axis,

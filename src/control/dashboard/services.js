@@ -13,6 +13,7 @@ export class Services {
   /** @type {readonly Service[]} */
   #services = [];
   #body = byId('services-rows');
+  #troubled = /** @type {HTMLInputElement} */ (byId('services-troubled'));
   #onRestart;
   #onPick;
 
@@ -23,6 +24,7 @@ export class Services {
   constructor(onRestart, onPick) {
     this.#onRestart = onRestart;
     this.#onPick = onPick;
+    this.#troubled.addEventListener('change', () => this.#filter());
   }
 
   /** @param {Status} status */
@@ -41,10 +43,22 @@ export class Services {
         this.#body.insertBefore(row.element, this.#body.children[index] ?? null);
       }
     });
+    this.#filter();
     const running = services.filter(({ state }) => state === 'running').length;
     const unwell = services.filter(({ health }) => health?.ok === false).length;
     const summary = `${running} of ${services.length} running${unwell > 0 ? `, ${unwell} not well` : ''}`;
     setText(byId('services-summary'), summary);
+  }
+
+  #filter() {
+    let shown = 0;
+    for (const service of this.#services) {
+      const row = this.#rows.get(service.name);
+      if (row === undefined) continue;
+      row.element.hidden = this.#troubled.checked && isWell(service);
+      if (!row.element.hidden) shown += 1;
+    }
+    byId('services-empty').hidden = shown > 0;
   }
 
   /** @param {string} name */
@@ -84,6 +98,9 @@ export class Services {
     setText(byId('services-detail'), service === undefined ? HINT : relations(service, needs, neededBy));
   }
 }
+
+/** @param {Service} service */
+const isWell = ({ state, health }) => state === 'running' && health?.ok !== false;
 
 /**
  * @param {Service} service
@@ -159,8 +176,9 @@ class Row {
    * @param {Service} service
    * @param {number} depth
    */
-  show({ state, health, sinceMs, restarts, lastError, addresses, supervisor }, depth) {
+  show({ state, health, sinceMs, restarts, lastError, addresses, supervisor, servesControl }, depth) {
     this.element.dataset.state = state;
+    this.restart.hidden = servesControl;
     this.#name.dataset.depth = String(Math.min(depth, 6));
     setText(this.#within, supervisor === null ? '' : `in ${supervisor}: `);
     setText(this.#state, state);

@@ -1,6 +1,6 @@
 /** When the main loop was blocked, and by what. */
-import { byId, el, setText, stackOf } from './dom.js';
-import { clock, duration, place } from './format.js';
+import { byId, el, setText, stackOf, timeOf } from './dom.js';
+import { duration, place } from './format.js';
 
 /** @import { Status } from '../thread/status.ts' */
 /** @import { Stall } from '../../observe/reports.ts' */
@@ -28,6 +28,8 @@ export class Stalls {
   clear() {
     this.#items.clear();
     this.#list.replaceChildren();
+    this.#total = 0;
+    setText(byId('stalls-summary'), '');
   }
 
   /** @param {Stall} stall one that is known is told more of */
@@ -59,7 +61,7 @@ function itemOf({ beganAt, durationMs, over, service, stack, lastSeen }) {
   const what =
     stack.length === 0 ? 'over before it could be seen' : `${lastSeen ? 'last seen: ' : ''}${place(top)}`;
   const line = [
-    el('time', {}, clock(beganAt)),
+    timeOf(beganAt),
     el('span', { class: 'long' }, `${duration(durationMs)}${over ? '' : ' so far'}`),
     el('span', { class: 'what' }, service === undefined ? what : `${service}: ${what}`),
   ];

@@ -17,6 +17,7 @@ const own = [
   'app.js',
   'actions.js',
   'api.js',
+  'dialog.js',
   'dom.js',
   'events.js',
   'flame.js',
@@ -44,6 +45,8 @@ const policy = [
   "frame-ancestors 'none'",
   "base-uri 'none'",
   "form-action 'none'",
+  "require-trusted-types-for 'script'",
+  "trusted-types 'none'",
 ].join('; ');
 
 const files = new Map<string, Promise<Buffer>>();

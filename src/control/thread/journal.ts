@@ -1,6 +1,8 @@
 import { basename } from 'node:path';
+import type { EntrypointEvent, ServiceEvent } from '../../events.ts';
 import type { LeakSuspicion, MemoryReport, ProfileReport, Stall } from '../../observe/reports.ts';
-import type { DaemonStatus, PlainEvent } from '../protocol.ts';
+import type { DaemonStatus, PlainEvent, PlainEventOf } from '../protocol.ts';
+import type { Status } from './status.ts';
 
 const MAX_LINES = 1_000;
 /** Of all lines together, in characters: one may be as long as its author likes. */
@@ -8,12 +10,39 @@ const MAX_LOG_LENGTH = 8 * 1_024 * 1_024;
 const MAX_EVENTS = 200;
 const MAX_SNAPSHOTS = 100;
 
-/** What readers of the stream are told. */
+/** pino's; the daemon's author may have made something else of it. */
+export interface LogLine {
+  readonly level: number;
+  readonly time: number | string;
+  readonly msg?: string;
+  readonly service?: string;
+  readonly [field: string]: unknown;
+}
+
+/** What readers of the stream are told, by kind. */
+export interface StreamEvents {
+  readonly status: Status;
+  readonly event: Extract<PlainEvent, Pick<ServiceEvent | EntrypointEvent, 'type'>>;
+  readonly log: LogLine;
+  readonly stall: Stall;
+  readonly memory: MemoryReport;
+  readonly leak: LeakSuspicion;
+  /** It may be large: who wants the rest asks for it. */
+  readonly profile: Pick<ProfileReport, 'at'>;
+  readonly snapshot: PlainEventOf<'heap-snapshot-taken'>;
+}
+
+/** What readers of the stream are told, as it is written. */
 export interface JournalEntry {
-  readonly kind: 'status' | 'event' | 'log' | 'stall' | 'memory' | 'leak' | 'profile' | 'snapshot';
+  readonly kind: keyof StreamEvents;
   /** JSON. */
   readonly data: string;
 }
+
+export const entry = <Kind extends keyof StreamEvents>(
+  kind: Kind,
+  value: StreamEvents[Kind],
+): JournalEntry => ({ kind, data: JSON.stringify(value) });
 
 /** What the thread knows of the daemon: its state, and the last of what happened. */
 export class Journal {
@@ -26,16 +55,16 @@ export class Journal {
   readonly #snapshots = new Map<string, string>();
   readonly #lines: string[] = [];
   #logLength = 0;
-  readonly #events: PlainEvent[] = [];
+  readonly #events: StreamEvents['event'][] = [];
   readonly #stalls = new Map<number, Stall>();
   #lastStallId = 0;
   readonly #readers = new Set<(entry: JournalEntry) => void>();
 
   /** Calls `reader` with what comes from now on. Returns the way to end that. */
   follow(reader: (entry: JournalEntry) => void): () => void {
-    const entry = (what: JournalEntry) => reader(what);
-    this.#readers.add(entry);
-    return () => void this.#readers.delete(entry);
+    const own = (what: JournalEntry) => reader(what);
+    this.#readers.add(own);
+    return () => void this.#readers.delete(own);
   }
 
   /** Lines of JSON, the oldest first. */
@@ -44,7 +73,7 @@ export class Journal {
   }
 
   /** The oldest first. */
-  get events(): readonly PlainEvent[] {
+  get events(): readonly StreamEvents['event'][] {
     return this.#events;
   }
 
@@ -66,20 +95,19 @@ export class Journal {
   addEvent(event: PlainEvent): void {
     switch (event.type) {
       case 'memory-reported':
-        this.memory = event.report as MemoryReport;
+        this.memory = event.report;
         this.#tell('memory', this.memory);
         break;
       case 'leak-suspected':
-        this.leak = event.suspicion as LeakSuspicion;
+        this.leak = event.suspicion;
         this.#tell('leak', this.leak);
         break;
       case 'profile-taken':
-        this.profile = event.report as ProfileReport;
-        // It may be large: who wants it asks for it.
+        this.profile = event.report;
         this.#tell('profile', { at: this.profile.at });
         break;
       case 'heap-snapshot-taken':
-        this.#snapshots.set(basename(event.path as string), event.path as string);
+        this.#snapshots.set(basename(event.path), event.path);
         limit(this.#snapshots, MAX_SNAPSHOTS);
         this.#tell('snapshot', event);
         break;
@@ -116,10 +144,10 @@ export class Journal {
     this.#tell('stall', stall);
   }
 
-  #tell(kind: JournalEntry['kind'], value: unknown): void {
+  #tell<Kind extends keyof StreamEvents>(kind: Kind, value: StreamEvents[Kind]): void {
     if (this.#readers.size === 0) return;
-    const data = JSON.stringify(value);
-    for (const reader of this.#readers) reader({ kind, data });
+    const what = entry(kind, value);
+    for (const reader of this.#readers) reader(what);
   }
 }
 

@@ -1,6 +1,7 @@
-import { Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { levelNumber, lineLevels } from '../../logging/levels.ts';
 import type { Journal } from './journal.ts';
+import { Outbox } from './outbox.ts';
 import { Query } from './query.ts';
 import type { Reply } from './reply.ts';
 import type { Ask } from './routes.ts';
@@ -9,8 +10,6 @@ import { checkService } from './services.ts';
 
 const DEFAULT_LINES = 200;
 const MAX_LINES = 10_000;
-/** What may wait for a reader who does not read; lines on top of it are dropped, and that is said. */
-const MAX_WAITING_BYTES = 1024 * 1024;
 
 /** Which lines are wanted. */
 interface Filter {
@@ -51,32 +50,12 @@ function parse(text: string): { readonly level: number; readonly service?: unkno
 }
 
 function following(journal: Journal, last: readonly string[], wanted: (line: string) => boolean): Readable {
-  let dropped = 0;
-  const send = (line: string) => void stream.push(withEnd(line));
-  const stream = new Readable({
-    read() {
-      if (dropped > 0) send(droppedLine(dropped));
-      dropped = 0;
-    },
-    destroy(error, done) {
-      unfollow();
-      done(error);
-    },
-  });
+  const outbox = new Outbox(withEnd);
+  for (const line of last) outbox.push(withEnd(line));
   const unfollow = journal.follow(({ kind, data }) => {
-    if (kind !== 'log' || !wanted(data)) return;
-    if (stream.readableLength > MAX_WAITING_BYTES) dropped += 1;
-    else send(data);
+    if (kind === 'log' && wanted(data)) outbox.line(data);
   });
-  for (const line of last) send(line);
-  return stream;
+  return outbox.once('close', unfollow);
 }
-
-const droppedLine = (count: number) =>
-  JSON.stringify({
-    level: levelNumber('warn'),
-    time: Date.now(),
-    msg: `${count} lines are missing here: this reader was too slow`,
-  });
 
 const withEnd = (line: string) => (line.endsWith('\n') ? line : `${line}\n`);

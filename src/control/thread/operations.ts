@@ -3,12 +3,11 @@ import { toError } from '../../errors.ts';
 import { MAX_HERTZ, MAX_SAMPLES, MIN_HERTZ } from '../../observe/profile/limits.ts';
 import { type ProfileFormat, profileFormats, type ServerOptions, type SnapshotPlace } from '../protocol.ts';
 import { RemoteError } from '../rpc.ts';
-import type { Journal } from './journal.ts';
 import { Query } from './query.ts';
 import { Refusal, type Reply } from './reply.ts';
 import type { Ask } from './routes.ts';
 import type { ControlPlane } from './server.ts';
-import { checkService } from './services.ts';
+import { checkService, holdersOf } from './services.ts';
 
 const DEFAULT_SECONDS = 10;
 const MAX_SECONDS = 300;
@@ -34,20 +33,13 @@ async function asked<Value>(answer: Promise<Value>): Promise<Value> {
 
 export async function restart({ main, journal, options }: ControlPlane, { parameter }: Ask): Promise<Reply> {
   checkService(journal, parameter);
-  if (holds(journal, parameter, options.server)) {
+  if (holdersOf(journal, options.server).has(parameter)) {
     const message = `"${parameter}" serves this request, or holds what does: it cannot be restarted by it`;
     throw new Refusal(409, 'ERR_OWN_RESTART', message);
   }
   const begun = performance.now();
   await asked(main.call('restart', parameter));
   return { body: { name: parameter, durationMs: Math.round(performance.now() - begun) } };
-}
-
-/** Whether a service is another, or a supervisor above it. */
-function holds({ status: { services } }: Journal, name: string, other: string): boolean {
-  const above = new Map(services.map((service) => [service.name, service.supervisor]));
-  for (let at: string | undefined = other; at !== undefined; at = above.get(at)) if (at === name) return true;
-  return false;
 }
 
 export async function reload({ main }: ControlPlane): Promise<Reply> {

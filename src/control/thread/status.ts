@@ -2,6 +2,7 @@ import { createRequire } from 'node:module';
 import { hostname } from 'node:os';
 import { basename } from 'node:path';
 import type { ControlPlane } from './server.ts';
+import { holdersOf } from './services.ts';
 
 const { version } = createRequire(import.meta.url)('bosun/package.json') as { readonly version: string };
 
@@ -17,10 +18,12 @@ function folder(): string {
 }
 
 /** The daemon as the dashboard and the command line show it. */
-export async function statusOf({ journal, heartbeat, samples, health }: Omit<ControlPlane, 'streams'>) {
+export async function statusOf(plane: Omit<ControlPlane, 'streams'>) {
+  const { journal, heartbeat, samples, health, options } = plane;
   const [figures, said] = await Promise.all([samples.process(), health.shown()]);
   const now = Date.now();
   const { phase, services } = journal.status;
+  const serving = holdersOf(journal, options.server);
   const has = (type: string) => services.some((service) => service.type === type);
   return {
     /** The folder that it was started in. */
@@ -42,6 +45,8 @@ export async function statusOf({ journal, heartbeat, samples, health }: Omit<Con
         lastError: service.lastError ?? null,
         supervisor: service.supervisor ?? null,
         health: said[service.name] ?? null,
+        /** Whether this was served by it, or below it: then it cannot be restarted from here. */
+        servesControl: serving.has(service.name),
       };
     }),
     features: {

@@ -1,29 +1,34 @@
-import { Readable } from 'node:stream';
-import type { Journal, JournalEntry } from './journal.ts';
+import { type Clock, systemClock, type Timer } from '../../clock.ts';
+import { entry, type Journal, type JournalEntry } from './journal.ts';
+import { Outbox } from './outbox.ts';
 import { Refusal, type Reply } from './reply.ts';
 import type { Status } from './status.ts';
 
 const MAX_READERS = 32;
-/** What one reader may be behind, in characters. */
-const MAX_BEHIND = 1024 * 1024;
+/** For so many statuses in a row, one a second, much may wait for a reader. */
+const MAX_STATUSES_BEHIND = 5;
+/** What may wait for one reader, in characters, whatever it is. */
+const MAX_BEHIND = 16 * 1_024 * 1_024;
 /** How much of the log one who comes is sent. */
 const MAX_BACKLOG = 256 * 1024;
 const STATUS_MS = 1_000;
 
 /**
  * Server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html): the daemon's state every
- * second, which also is the heart-beat, and what happens in between. One that does not keep up is cut off: it
- * comes again, and is told where things stand.
+ * second, which also is the heart-beat, and what happens in between. One that does not keep up misses lines of the
+ * log; one that does not read is cut off: it comes again, and is told where things stand.
  */
 export class Streams {
   readonly #journal: Journal;
   readonly #statusNow: () => Promise<Status>;
-  readonly #readers = new Set<Readable>();
-  #timer: NodeJS.Timeout | undefined;
+  readonly #clock: Clock;
+  readonly #readers = new Set<Reader>();
+  #timer: Timer | undefined;
 
-  constructor(journal: Journal, status: () => Promise<Status>) {
+  constructor(journal: Journal, status: () => Promise<Status>, clock: Clock = systemClock) {
     this.#journal = journal;
     this.#statusNow = status;
+    this.#clock = clock;
   }
 
   /** @throws {Refusal} 503 `ERR_TOO_MANY_READERS` */
@@ -31,7 +36,7 @@ export class Streams {
     if (this.#readers.size >= MAX_READERS) {
       throw new Refusal(503, 'ERR_TOO_MANY_READERS', `there are ${MAX_READERS} readers already`);
     }
-    const body = new Readable({ read() {}, encoding: 'utf8' });
+    const body = new Reader();
     this.#readers.add(body);
     body.once('close', () => this.#leave(body));
     signal.addEventListener('abort', () => body.destroy());
@@ -42,7 +47,7 @@ export class Streams {
     };
   }
 
-  async #welcome(body: Readable): Promise<void> {
+  async #welcome(body: Reader): Promise<void> {
     const journal = this.#journal;
     const status = await this.#status();
     const behind: JournalEntry[] = [
@@ -56,38 +61,58 @@ export class Streams {
     ];
     if (body.destroyed) return;
     body.push(behind.map(written).join(''));
-    const unfollow = journal.follow((what) => send(body, what));
+    const unfollow = journal.follow((what) => body.tell(what));
     body.once('close', unfollow);
-    this.#timer ??= setInterval(() => void this.#tellStatus(), STATUS_MS);
+    this.#timer ??= this.#nextStatus();
+  }
+
+  #nextStatus(): Timer {
+    return this.#clock.setTimer(() => void this.#tellStatus(), STATUS_MS);
   }
 
   async #tellStatus(): Promise<void> {
+    this.#timer = this.#nextStatus();
     const status = await this.#status();
-    for (const body of this.#readers) send(body, status);
+    for (const body of this.#readers) body.tellStatus(status);
   }
 
   async #status(): Promise<JournalEntry> {
     return entry('status', await this.#statusNow());
   }
 
-  #leave(body: Readable): void {
+  #leave(body: Reader): void {
     this.#readers.delete(body);
     if (this.#readers.size > 0) return;
-    clearInterval(this.#timer);
+    this.#timer?.cancel();
     this.#timer = undefined;
   }
 }
 
-function send(body: Readable, what: JournalEntry): void {
-  if (body.destroyed) return;
-  if (body.readableLength > MAX_BEHIND) body.destroy();
-  else body.push(written(what));
-}
+class Reader extends Outbox {
+  #statusesBehind = 0;
 
-const entry = (kind: JournalEntry['kind'], value: unknown): JournalEntry => ({
-  kind,
-  data: JSON.stringify(value),
-});
+  constructor() {
+    super((data) => written({ kind: 'log', data }));
+  }
+
+  tell(what: JournalEntry): void {
+    if (this.destroyed) return;
+    if (this.readableLength > MAX_BEHIND) this.destroy();
+    else if (what.kind === 'log') this.line(what.data);
+    else this.push(written(what));
+  }
+
+  tellStatus(status: JournalEntry): void {
+    this.#statusesBehind = this.full ? this.#statusesBehind + 1 : 0;
+    if (this.#statusesBehind > MAX_STATUSES_BEHIND) this.destroy();
+    else this.tell(status);
+  }
+
+  override _read(): void {
+    this.#statusesBehind = 0;
+    super._read();
+  }
+}
 
 /** JSON has no line breaks of its own; a line of the log may end with one. */
 const written = ({ kind, data }: JournalEntry) => `event: ${kind}\ndata: ${data.trimEnd()}\n\n`;
