@@ -138,6 +138,7 @@ describe('bosun ps', () => {
           critical: true,
           dependencies: [],
           supervisor: 'group',
+          servesControl: false,
           addresses: [expect.stringMatching(/^tcp:/)],
         },
       ]),
