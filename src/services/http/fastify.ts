@@ -17,6 +17,11 @@ interface App {
 interface AppRequest {
   readonly raw: IncomingMessage;
   readonly routeOptions: { readonly url?: string };
+  readonly [key: symbol]: unknown;
+}
+
+interface Context {
+  readonly config?: { readonly url?: string };
 }
 
 interface AppReply {
@@ -49,8 +54,8 @@ export function settingUpFastify<Value>(log: Logger, create: () => Value): Value
 function setUp(app: App, log: Logger): void {
   app.setGenReqId(requestId);
   // Before the user's own hooks, one of which may answer.
-  app.addHook('onRequest', ({ raw, routeOptions }, _reply, done) => {
-    Incoming.routed(raw, routeOptions.url);
+  app.addHook('onRequest', (request, _reply, done) => {
+    Incoming.routed(request.raw, routeOf(request));
     done();
   });
   app.setErrorHandler((error, { raw }, reply) => {
@@ -80,6 +85,18 @@ function setUp(app: App, log: Logger): void {
     ({ description }) => description === 'fastify.errorHandlerAlreadySet',
   );
   if (isSet !== undefined) Object.assign(app, { [isSet]: false });
+}
+
+/** The key of what `routeOptions` copies, all of it and anew each time that it is asked for. */
+let contextKey: symbol | undefined;
+
+/** The pattern of a request's route. */
+function routeOf(request: AppRequest): string | undefined {
+  contextKey ??= Object.getOwnPropertySymbols(request).find(
+    ({ description }) => description === 'fastify.context',
+  );
+  const context = contextKey === undefined ? undefined : (request[contextKey] as Context | undefined);
+  return context?.config === undefined ? request.routeOptions.url : context.config.url;
 }
 
 function statusOf(error: unknown): number | undefined {

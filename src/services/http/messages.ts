@@ -7,6 +7,23 @@ import { BodyTooLargeError } from './errors.ts';
 /** Several times per request: `super` would look it up each time. */
 const { emit } = EventEmitter.prototype;
 
+/** Emits an event; what a listener throws is the exchange's, once there is one. */
+function emitted(
+  emitter: EventEmitter,
+  event: string | symbol,
+  args: readonly unknown[],
+  response: Outgoing | undefined,
+): boolean {
+  try {
+    // Most have no arguments, and to spread none costs as much as to spread some.
+    return args.length === 0 ? emit.call(emitter, event) : emit.call(emitter, event, ...args);
+  } catch (error) {
+    if (response?.exchange === undefined) throw error;
+    response.exchange.threw(response, error);
+    return true;
+  }
+}
+
 /** What a request and its response tell the server that they belong to. */
 export interface Exchange {
   /** The last chance to decide whether the connection is kept alive. */
@@ -71,18 +88,11 @@ export class Incoming extends IncomingMessage {
   }
 
   override emit(event: string | symbol, ...args: unknown[]): boolean {
-    const response = this.#response;
-    try {
-      return emit.call(this, event, ...args);
-    } catch (error) {
-      if (response === undefined) throw error;
-      response.exchange?.threw(response, error);
-      return true;
-    } finally {
-      if (event === 'close' && this.#overflow === 'unhandled' && response !== undefined) {
-        response.exchange?.overflowed(response);
-      }
+    const heard = emitted(this, event, args, this.#response);
+    if (event === 'close' && this.#overflow === 'unhandled') {
+      this.#response?.exchange?.overflowed(this.#response);
     }
+    return heard;
   }
 }
 
@@ -108,15 +118,8 @@ export class Outgoing extends ServerResponse<Incoming> {
   }
 
   override emit(event: string | symbol, ...args: unknown[]): boolean {
-    const { exchange } = this;
-    if (exchange === undefined) return emit.call(this, event, ...args);
-    try {
-      return emit.call(this, event, ...args);
-    } catch (error) {
-      exchange.threw(this, error);
-      return true;
-    } finally {
-      if (event === 'close') exchange.closed(this);
-    }
+    const heard = emitted(this, event, args, this);
+    if (event === 'close') this.exchange?.closed(this);
+    return heard;
   }
 }
