@@ -19,6 +19,9 @@ export interface Sample {
  * Loads the peers in turn, one slice each per round, so that what disturbs the machine disturbs all of them
  * alike; every other round goes the other way round, as each is disturbed by the one before. The first round
  * warms up and does not count.
+ *
+ * Peers of one name are one contender, of which each round loads another: processes that run the same code can differ
+ * by a tenth, for hours.
  */
 export async function roundRobin(
   peers: readonly Peer[],
@@ -27,15 +30,18 @@ export async function roundRobin(
   /** Done before each slice, and not measured; what it returns ends it. */
   prepare: (peer: Peer) => Promise<() => Promise<void>> = async () => async () => {},
 ): Promise<Map<string, Sample[]>> {
+  const contenders = [...Map.groupBy(peers, ({ name }) => name).values()];
   const samples = new Map<string, Sample[]>(peers.map((peer) => [peer.name, []]));
-  for (let round = 0; round <= rounds; round++) {
-    for (const peer of round % 2 === 0 ? peers : [...peers].reverse()) {
+  const warmUps = Math.max(...contenders.map((processes) => processes.length));
+  for (let round = 1 - warmUps; round <= rounds; round++) {
+    for (const processes of round % 2 === 0 ? contenders : [...contenders].reverse()) {
+      const peer = processes[(round + warmUps) % processes.length] as Peer;
       const end = await prepare(peer);
       const before = cpuMicros(peer.pid);
       const slice = await load(peer);
       const used = cpuMicros(peer.pid) - before;
       await end();
-      if (round === 0) continue;
+      if (round <= 0) continue;
       samples.get(peer.name)?.push({
         perSecond: slice.requests / slice.seconds,
         cpuMicrosPerRequest: used / slice.requests,
