@@ -4,9 +4,9 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createDatabase, PRODUCTS } from './lib/brands.ts';
-import { type Peer, startPeer } from './lib/peers.ts';
+import { type Peer, startPeer, threadMicros } from './lib/peers.ts';
 import { machine, report } from './lib/report.ts';
-import { roundRobin, table } from './lib/rounds.ts';
+import { markdown, roundRobin, show, spread, table } from './lib/rounds.ts';
 import { randomIds, wrk } from './lib/wrk.ts';
 
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 8);
@@ -19,6 +19,8 @@ const SLICE_SECONDS = 6;
  */
 const WARM_UP_SECONDS = 12;
 const CONNECTIONS = 50;
+/** Of all threads these do something: JavaScript, what V8 does beside it, and the control plane. */
+const SHOWN_THREADS = ['MainThread', 'V8Worker', 'bosun watcher'];
 
 const description = machine();
 await using postgres = await createDatabase();
@@ -49,10 +51,21 @@ async function scrape(admin: string | undefined, signal: AbortSignal): Promise<v
 const script = randomIds(PRODUCTS);
 const load = (port: number, seconds: number) =>
   wrk(`http://127.0.0.1:${port}/products/`, CONNECTIONS, seconds, script);
+/** Processor time of the threads in the slices, in ms per second, by what watches and by name. */
+const threads = new Map<string, Map<string, number>[]>(peers.map(({ name }) => [name, []]));
 const samples = await roundRobin(
   peers,
   ROUNDS,
-  ({ port }) => load(port, SLICE_SECONDS),
+  async ({ name, pid, port }) => {
+    const before = threadMicros(pid);
+    const slice = await load(port, SLICE_SECONDS);
+    const used = [...threadMicros(pid)].map(([thread, micros]): [string, number] => [
+      thread,
+      (micros - (before.get(thread) ?? 0)) / 1_000 / slice.seconds,
+    ]);
+    threads.get(name)?.push(new Map(used));
+    return slice;
+  },
   async ({ name, port }) => {
     const { admin } = (await daemon.ask(name.replace(' again', ''))) as { admin?: string };
     const end = new AbortController();
@@ -71,4 +84,15 @@ report('observe', 'Watching a daemon', [
   `${description}.`,
   `The API of the reference daemon under load (\`/products/{id}\`, ${CONNECTIONS} connections), watched by services with their default options; they are added to and removed from one process between slices, ${WARM_UP_SECONDS} s before each, and with the control plane /metrics is read each second. Ratios are taken round by round; the second slice with nothing shows what the noise makes of two equals. ${ROUNDS} rounds of ${SLICE_SECONDS} s each, in turn. Median [range].`,
   table(samples, 'nothing'),
+  'Processor time of the threads, ms per second:',
+  markdown(
+    ['', ...SHOWN_THREADS],
+    [...threads].map(([name, slices]) => [
+      name,
+      ...SHOWN_THREADS.map((thread) =>
+        // The first slice warms up.
+        show(spread(slices.slice(1).map((used) => used.get(thread) ?? 0)), 1),
+      ),
+    ]),
+  ),
 ]);

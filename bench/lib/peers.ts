@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
@@ -58,8 +58,21 @@ async function listeningPort(child: ChildProcess, name: string): Promise<number>
 const TICKS_PER_SECOND = 100;
 
 /** User and system time that a process has used so far, in microseconds. */
-export function cpuMicros(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+export const cpuMicros = (pid: number): number => cpuMicrosOf(`/proc/${pid}`);
+
+/** The same of its threads that live, by their names; those of one name together. */
+export function threadMicros(pid: number): Map<string, number> {
+  const micros = new Map<string, number>();
+  for (const id of readdirSync(`/proc/${pid}/task`)) {
+    const task = `/proc/${pid}/task/${id}`;
+    const name = readFileSync(`${task}/comm`, 'utf8').trim();
+    micros.set(name, (micros.get(name) ?? 0) + cpuMicrosOf(task));
+  }
+  return micros;
+}
+
+function cpuMicrosOf(folder: string): number {
+  const stat = readFileSync(`${folder}/stat`, 'utf8');
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   return ((Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND) * 1e6;
 }
