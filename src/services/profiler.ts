@@ -29,7 +29,7 @@ const ProfilerOptions = Service.extend({
    * Samples per second; a number that no timer of the daemon keeps step with. Each report holds up the loop for
    * up to two samples.
    */
-  hertz: z.int().min(50).max(500).default(251),
+  hertz: z.int().min(50).max(500).default(167),
   /** How many functions a report has. */
   top: z.int().min(1).max(1_000).default(10),
   /** Where profiles are written to; it is made when it is not there. Default: none are. */
