@@ -24,14 +24,22 @@ const watchers: Readonly<Record<string, () => Promise<Service[]>>> = {
     const { ProfilerService } = await import('bosun/services/profiler');
     return [new ProfilerService()];
   },
+  async 'memory tracer, 8 times the samples'() {
+    const { MemoryTracerService } = await import('bosun/services/memory-tracer');
+    return [new MemoryTracerService({ samplingBytes: 64 * 1_024 })];
+  },
+  async 'profiler, 3 times the samples'() {
+    const { ProfilerService } = await import('bosun/services/profiler');
+    return [new ProfilerService({ hertz: 500 })];
+  },
   async 'stall detector and control plane'() {
     const { AdminService } = await import('bosun/services/admin');
     const { StallDetectorService } = await import('bosun/services/stall-detector');
     return [new AdminService({ port: 0 }), new StallDetectorService()];
   },
   async all() {
-    const groups = Object.entries(watchers).filter(([name]) => name !== 'all');
-    return (await Promise.all(groups.map(([, make]) => make()))).flat();
+    const groups = ['memory tracer', 'profiler', 'stall detector and control plane'];
+    return (await Promise.all(groups.map((name) => watchers[name]?.() ?? []))).flat();
   },
 };
 
