@@ -60,7 +60,8 @@ class Api extends HttpService {
 }
 
 const clock = new FakeClock(Date.now());
-const api = new Api({ host: '127.0.0.1', port: 0 });
+// A minute of its clock is over in no time: a connection would be ended just as it is used again.
+const api = new Api({ host: '127.0.0.1', port: 0, keepAliveTimeoutMs: Number.POSITIVE_INFINITY });
 const admin = new AdminService({ port: 0 });
 const tracer = new MemoryTracerService({ intervalMs: STEP_MS });
 const profiler = new ProfilerService({ intervalMs: MINUTE_MS });
