@@ -65,7 +65,7 @@ export function allocationPlaces(
 }
 
 function placeOf(
-  { node, ...rest }: AllocatingNode,
+  { node, isArgument, makes, callee }: AllocatingNode,
   begin: Pick<Frame, 'line' | 'column'>,
   shift: number,
 ): AllocationPlace {
@@ -73,9 +73,14 @@ function placeOf(
   return {
     line: begin.line + line - 1,
     column: line === 1 ? begin.column + column - shift : column + 1,
-    ...rest,
+    isArgument,
+    makes,
+    callee: copyOf(callee),
   };
 }
+
+/** A part of a text holds on to all of it (V8's sliced strings), and places are kept. */
+const copyOf = (part: string) => Buffer.from(part).toString();
 
 /** Those of a function's places that can have made an allocation of which so much is known. */
 export function madeAt<P extends AllocationPlace>(places: readonly P[], hint: AllocationHint): readonly P[] {

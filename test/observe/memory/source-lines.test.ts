@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, test } from 'vitest';
 import { type AllocationHint, allocationPlaces, madeAt } from '../../../src/observe/memory/source-lines.ts';
 
@@ -297,4 +299,22 @@ describe('nothing is found', () => {
     if (begin === undefined) expect(found(source, small)).toEqual([]);
     else expect(allocationPlaces(source, begin)).toEqual([]);
   });
+});
+
+test('what is found in a text does not hold on to the text', () => {
+  setFlagsFromString('--expose-gc');
+  const gc = runInNewContext('gc') as () => void;
+  const placesOf = (i: number) =>
+    found(`function f|() { makeSomethingOfALongName${i}(); } // ${`${i} `.repeat(10_000)}`, {
+      callee: `makeSomethingOfALongName${i}`,
+    });
+  placesOf(0);
+  gc();
+  const before = process.memoryUsage().heapUsed;
+  const kept = Array.from({ length: 200 }, (_, i) => placesOf(i));
+  gc();
+  const heldBytes = process.memoryUsage().heapUsed - before;
+  expect(kept.every(({ length }) => length === 1)).toBe(true);
+  // The texts are 20 to 40 KB each.
+  expect(heldBytes).toBeLessThan(2_000_000);
 });
