@@ -73,12 +73,15 @@ async function watched(services: readonly Service[]) {
     stalls.push(stall);
     told();
   });
-  /** The machine may be so busy that there are stalls beside this one: it is at least as long. */
+  /**
+   * The machine may be so busy that there are stalls beside this one, which are shorter; and it may suspend the
+   * process for part of this one, which is then not told.
+   */
   const stalled = async (ms: number): Promise<Stall> => {
     const from = stalls.length;
     const { promise, resolve } = Promise.withResolvers<Stall>();
     told = () => {
-      const stall = stalls.slice(from).find(({ durationMs }) => durationMs >= ms - 50);
+      const stall = stalls.slice(from).find(({ durationMs }) => durationMs >= ms / 2);
       if (stall !== undefined) resolve(stall);
     };
     blocker.block(ms);

@@ -61,7 +61,8 @@ export class StallWatch {
   #beat: number;
   #lookedAt = steadyMs();
   #dueAt = this.#lookedAt;
-  #accountedMs = accountedMs();
+  #watcherMs = accountedMs('thread-self');
+  #mainMs = accountedMs('self');
   /** Since the last beat: time in which the process was suspended, so that nothing is to be said of it. */
   #lostMs = 0;
   #lostUntil = 0;
@@ -109,14 +110,16 @@ export class StallWatch {
 
   #look(): void {
     const now = steadyMs();
-    const accounted = accountedMs();
-    // This thread is late as well, without having run or waited for a processor: the process was suspended.
-    const lateMs = now - this.#dueAt - (accounted - this.#accountedMs);
+    const [watcherMs, mainMs] = [accountedMs('thread-self'), accountedMs('self')];
+    // This thread is late as well, without having run or waited for a processor: the process was suspended while
+    // the main thread has not either.
+    const lateMs = now - this.#dueAt - (watcherMs - this.#watcherMs);
     if (lateMs > this.#thresholdMs / 4) {
-      this.#lostMs += now - this.#lookedAt;
+      this.#lostMs += Math.max(0, now - this.#lookedAt - (mainMs - this.#mainMs));
       this.#lostUntil = now;
     }
-    this.#accountedMs = accounted;
+    this.#watcherMs = watcherMs;
+    this.#mainMs = mainMs;
     this.#lookedAt = now;
     if (this.#heart.lastBeatMs !== this.#beat) this.#turned();
     else this.#stillSilent(this.#silentMs(now));
@@ -253,8 +256,8 @@ export class StallWatch {
   }
 }
 
-/** For how long this thread has run or waited for a processor. */
-function accountedMs(): number {
-  const { ranMs, waitedMs } = processorTime('thread-self');
+/** For how long a thread has run or waited for a processor. */
+function accountedMs(thread: Parameters<typeof processorTime>[0]): number {
+  const { ranMs, waitedMs } = processorTime(thread);
   return ranMs + waitedMs;
 }
