@@ -1,6 +1,5 @@
 import { BLOCKED_MS } from '../control/blocked.ts';
-import type { ProcessFigures } from '../control/thread/samples.ts';
-import type { Status } from '../control/thread/status.ts';
+import type { ProcessFigures, Status } from '../control/shown.ts';
 import type { Client } from './client.ts';
 import { type Cell, plain, shortDuration, shortSize } from './output.ts';
 

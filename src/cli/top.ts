@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import type { Status } from '../control/thread/status.ts';
+import type { Status } from '../control/shown.ts';
 import type { Client } from './client.ts';
 import { connect, type DaemonOptions, daemonCommand } from './daemon-command.ts';
 import { print, printJson, styled, table } from './output.ts';

@@ -6,7 +6,6 @@ import type { ProfileReport, Stall } from '../observe/reports.ts';
 import type { Phase, ServiceInfo } from '../supervisor/host.ts';
 import type { Collected } from './collected.ts';
 import type { HeartbeatMemory } from './heartbeat.ts';
-import type { SystemdOptions } from './systemd.ts';
 
 /** What the thread is made with. */
 export interface ThreadData {
@@ -136,6 +135,14 @@ export interface StallOptions {
   /** Who it is done for, as the log names it. */
   readonly service: string;
   readonly log: LogShare;
+}
+
+/** What systemd told this process at its start; see sd_notify(3). */
+export interface SystemdOptions {
+  /** A path, or `@` and the name of an abstract socket. */
+  readonly socket: string;
+  /** How long systemd waits for a sign of life; `undefined`: it does not. */
+  readonly watchdogMs: number | undefined;
 }
 
 /** What the thread does for the main one. */

@@ -4,15 +4,8 @@ import type { BosunEvent } from '../events.ts';
 import type { Host } from '../supervisor/host.ts';
 import { essential } from './essential.ts';
 import { askHealth } from './health.ts';
+import type { SystemdOptions } from './protocol.ts';
 import { acquireWatcher, type Watcher, type WatcherLease } from './watcher.ts';
-
-/** What systemd told this process at its start; see sd_notify(3). */
-export interface SystemdOptions {
-  /** A path, or `@` and the name of an abstract socket. */
-  readonly socket: string;
-  /** How long systemd waits for a sign of life; `undefined`: it does not. */
-  readonly watchdogMs: number | undefined;
-}
 
 /** How long changes of the services are gathered before systemd is told: each message is a process. */
 const GATHER_MS = 1_000;

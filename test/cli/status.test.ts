@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { type RowsOptions, serviceRows, summary } from '../../src/cli/status.ts';
-import type { Status } from '../../src/control/thread/status.ts';
+import type { Status } from '../../src/control/shown.ts';
 
 type Service = Status['services'][number];
 

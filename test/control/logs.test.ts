@@ -3,9 +3,8 @@ import type { Readable } from 'node:stream';
 import { describe, expect, it, vi } from 'vitest';
 import { Journal } from '../../src/control/thread/journal.ts';
 import { logs } from '../../src/control/thread/logs.ts';
+import type { Ask, ControlPlane } from '../../src/control/thread/plane.ts';
 import type { Reply } from '../../src/control/thread/reply.ts';
-import type { Ask } from '../../src/control/thread/routes.ts';
-import type { ControlPlane } from '../../src/control/thread/server.ts';
 
 const line = (level: number, service: string | undefined, msg: string) =>
   JSON.stringify({ level, ...(service !== undefined && { service }), msg });

@@ -1,8 +1,8 @@
 import { PassThrough, type Readable } from 'node:stream';
 import { FakeClock } from 'bosun/testing';
 import { expect, test } from 'vitest';
+import type { Status } from '../../src/control/shown.ts';
 import { Journal } from '../../src/control/thread/journal.ts';
-import type { Status } from '../../src/control/thread/status.ts';
 import { Streams } from '../../src/control/thread/stream.ts';
 import type { LeakSuspicion, MemoryReport, ProfileReport, Stall } from '../../src/observe/reports.ts';
 

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import type { Status } from '../../src/control/thread/status.ts';
+import type { Status } from '../../src/control/shown.ts';
 import { noBrowser } from '../support/browser.ts';
 import {
   ask,

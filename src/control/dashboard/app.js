@@ -14,8 +14,7 @@ import { Stalls } from './stalls.js';
 import { Strip } from './strip.js';
 
 /** @import { ProfileReport } from '../../observe/reports.ts' */
-/** @import { StreamEvents } from '../thread/journal.ts' */
-/** @import { Status } from '../thread/status.ts' */
+/** @import { Status, StreamEvents } from '../shown.ts' */
 
 const strip = new Strip();
 const dialog = new Dialog((text) => strip.notice(text));

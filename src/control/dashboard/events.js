@@ -3,7 +3,7 @@ import { byId, el, timeOf } from './dom.js';
 import { duration } from './format.js';
 
 /** @import { PlainEventOf } from '../protocol.ts' */
-/** @import { StreamEvents } from '../thread/journal.ts' */
+/** @import { StreamEvents } from '../shown.ts' */
 /** @typedef {StreamEvents['event']} Event */
 /** @typedef {readonly [tone: string, text: string]} Said */
 

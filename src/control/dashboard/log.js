@@ -2,8 +2,8 @@
 import { byId, el, setText, timeOf } from './dom.js';
 import { count } from './format.js';
 
-/** @import { Status } from '../thread/status.ts' */
-/** @import { LogLine } from '../thread/journal.ts' */
+/** @import { Status } from '../shown.ts' */
+/** @import { LogLine } from '../shown.ts' */
 /**
  * @typedef {object} Kept
  * @property {number} number

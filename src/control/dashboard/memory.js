@@ -2,7 +2,7 @@
 import { byId, el, setText, stackOf, timeOf } from './dom.js';
 import { bytes, change, count, duration, percent, place } from './format.js';
 
-/** @import { Status } from '../thread/status.ts' */
+/** @import { Status } from '../shown.ts' */
 /** @import { LeakSuspicion, MemoryReport, MemoryRow } from '../../observe/reports.ts' */
 
 const HOW =

@@ -3,7 +3,7 @@ import { byId, el, setText } from './dom.js';
 import { bytes, clock, duration, minute, percent } from './format.js';
 import uPlot from './uplot.js';
 
-/** @import { Status } from '../thread/status.ts' */
+/** @import { Status } from '../shown.ts' */
 /** @typedef {Status['process']} Figures */
 /**
  * @typedef {object} Line

@@ -3,7 +3,7 @@ import { byId, el, setText, timeOf } from './dom.js';
 import { Flame } from './flame.js';
 import { count, duration, percent, place } from './format.js';
 
-/** @import { Status } from '../thread/status.ts' */
+/** @import { Status } from '../shown.ts' */
 /** @import { ProfileReport, ProfileRow } from '../../observe/reports.ts' */
 
 const MAX_ROWS = 15;

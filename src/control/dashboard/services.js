@@ -2,7 +2,7 @@
 import { byId, el, setText } from './dom.js';
 import { age, clock, count } from './format.js';
 
-/** @import { Status } from '../thread/status.ts' */
+/** @import { Status } from '../shown.ts' */
 /** @typedef {Status['services'][number]} Service */
 
 const HINT = 'Focus a service to see what it depends on; press it to read its log.';

@@ -2,7 +2,7 @@
 import { byId, el, setText, stackOf, timeOf } from './dom.js';
 import { duration, place } from './format.js';
 
-/** @import { Status } from '../thread/status.ts' */
+/** @import { Status } from '../shown.ts' */
 /** @import { Stall } from '../../observe/reports.ts' */
 
 const MAX_STALLS = 50;

@@ -2,7 +2,7 @@
 import { byId, setText } from './dom.js';
 import { age, duration } from './format.js';
 
-/** @import { Status } from '../thread/status.ts' */
+/** @import { Status } from '../shown.ts' */
 
 /** A loop that is late for less than that is not worth a word. */
 const BLOCKED_MS = 250;

@@ -1,36 +1,13 @@
 import { basename } from 'node:path';
-import type { EntrypointEvent, ServiceEvent } from '../../events.ts';
 import type { LeakSuspicion, MemoryReport, ProfileReport, Stall } from '../../observe/reports.ts';
-import type { DaemonStatus, PlainEvent, PlainEventOf } from '../protocol.ts';
-import type { Status } from './status.ts';
+import type { DaemonStatus, PlainEvent } from '../protocol.ts';
+import type { StreamEvents } from '../shown.ts';
 
 const MAX_LINES = 1_000;
 /** Of all lines together, in characters: one may be as long as its author likes. */
 const MAX_LOG_LENGTH = 8 * 1_024 * 1_024;
 const MAX_EVENTS = 200;
 const MAX_SNAPSHOTS = 100;
-
-/** pino's; the daemon's author may have made something else of it. */
-export interface LogLine {
-  readonly level: number;
-  readonly time: number | string;
-  readonly msg?: string;
-  readonly service?: string;
-  readonly [field: string]: unknown;
-}
-
-/** What readers of the stream are told, by kind. */
-export interface StreamEvents {
-  readonly status: Status;
-  readonly event: Extract<PlainEvent, Pick<ServiceEvent | EntrypointEvent, 'type'>>;
-  readonly log: LogLine;
-  readonly stall: Stall;
-  readonly memory: MemoryReport;
-  readonly leak: LeakSuspicion;
-  /** It may be large: who wants the rest asks for it. */
-  readonly profile: Pick<ProfileReport, 'at'>;
-  readonly snapshot: PlainEventOf<'heap-snapshot-taken'>;
-}
 
 /** What readers of the stream are told, as it is written. */
 export interface JournalEntry {

@@ -2,10 +2,9 @@ import type { Readable } from 'node:stream';
 import { levelNumber, lineLevels } from '../../logging/levels.ts';
 import type { Journal } from './journal.ts';
 import { Outbox } from './outbox.ts';
+import type { Ask, ControlPlane } from './plane.ts';
 import { Query } from './query.ts';
 import type { Reply } from './reply.ts';
-import type { Ask } from './routes.ts';
-import type { ControlPlane } from './server.ts';
 import { checkService } from './services.ts';
 
 const DEFAULT_LINES = 200;

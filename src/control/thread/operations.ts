@@ -3,10 +3,9 @@ import { toError } from '../../errors.ts';
 import { MAX_HERTZ, MAX_SAMPLES, MIN_HERTZ } from '../../observe/profile/limits.ts';
 import { type ProfileFormat, profileFormats, type ServerOptions, type SnapshotPlace } from '../protocol.ts';
 import { RemoteError } from '../rpc.ts';
+import type { Ask, ControlPlane } from './plane.ts';
 import { Query } from './query.ts';
 import { Refusal, type Reply } from './reply.ts';
-import type { Ask } from './routes.ts';
-import type { ControlPlane } from './server.ts';
 import { checkService, holdersOf } from './services.ts';
 
 const DEFAULT_SECONDS = 10;

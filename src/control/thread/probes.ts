@@ -1,8 +1,7 @@
 import { essential } from '../essential.ts';
 import type { ServiceStatus } from '../protocol.ts';
+import type { Ask, ControlPlane } from './plane.ts';
 import type { Reply } from './reply.ts';
-import type { Ask } from './routes.ts';
-import type { ControlPlane } from './server.ts';
 
 /** What a probe has found. */
 interface Finding {

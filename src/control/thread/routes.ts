@@ -1,4 +1,3 @@
-import type { IncomingMessage } from 'node:http';
 import { dashboardFile } from './dashboard.ts';
 import { logs } from './logs.ts';
 import { metrics } from './metrics.ts';
@@ -12,22 +11,10 @@ import {
   takeHeapSnapshot,
   takeProfile,
 } from './operations.ts';
+import type { Ask, ControlPlane } from './plane.ts';
 import { livez, readyz, startupz } from './probes.ts';
 import type { Reply } from './reply.ts';
-import type { ControlPlane } from './server.ts';
 import { statusOf } from './status.ts';
-
-/** A request, as a route sees it. */
-export interface Ask {
-  readonly request: IncomingMessage;
-  readonly url: URL;
-  /** What stands in the place of `*`. */
-  readonly parameter: string;
-  /** Whether the client may be told all: it has the token, or none is needed. */
-  readonly trusted: boolean;
-  /** Aborts when the client goes. */
-  readonly signal: AbortSignal;
-}
 
 /** What is offered at one path. */
 export interface Route {

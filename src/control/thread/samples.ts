@@ -1,20 +1,23 @@
+import type { Collected } from '../collected.ts';
 import type { HeartbeatReader } from '../heartbeat.ts';
 import type { LoopFigures, MainMethods } from '../protocol.ts';
-import type { Rpc } from '../rpc.ts';
+import { NoAnswerError, RemoteError, type Rpc } from '../rpc.ts';
+import type { ProcessFigures } from '../shown.ts';
 import { Kept } from './kept.ts';
-import { type Collection, collect } from './metrics.ts';
 
-/** The process in figures; those of the main loop stay as they were while it is blocked. */
-export interface ProcessFigures extends LoopFigures {
-  readonly rssBytes: number;
-  /** Of one processor, of all threads: 1.5 are one and a half. */
-  readonly cpuShare: number;
+/** What the main thread has told for Prometheus. */
+export interface Collection {
+  readonly collected: Collected;
+  /** By this thread's `performance`; `NaN`: it has never told anything. */
+  readonly at: number;
 }
 
 /** How long figures are kept for those who ask next. */
 const FRESH_MS = 900;
 /** How long the main loop may take: whoever reads is to be told every second. */
 const ANSWER_MS = 500;
+/** How long it may take for a scrape, before that is answered with what it said last. */
+const SCRAPE_ANSWER_MS = 1_000;
 
 const unknown: LoopFigures = {
   heapUsedBytes: 0,
@@ -34,17 +37,14 @@ export class Samples {
   readonly #process: Kept<ProcessFigures>;
   readonly #metrics: Kept<Collection>;
   #loop = unknown;
+  #collection: Collection = { collected: { at: 0, families: [] }, at: Number.NaN };
   #cpu = { at: performance.now(), ...process.cpuUsage() };
 
   constructor(main: Rpc<MainMethods>, heartbeat: HeartbeatReader) {
     this.#main = main;
     this.#heartbeat = heartbeat;
     this.#process = new Kept(FRESH_MS, () => this.#sample());
-    let last: Collection | undefined;
-    this.#metrics = new Kept(0, async () => {
-      last = await collect(main, heartbeat, last);
-      return last;
-    });
+    this.#metrics = new Kept(0, () => this.#collect());
   }
 
   /** Not older than a second. */
@@ -72,6 +72,19 @@ export class Samples {
       };
     }
     return { ...this.#loop, rssBytes: process.memoryUsage.rss(), cpuShare: this.#cpuShare() };
+  }
+
+  async #collect(): Promise<Collection> {
+    if (this.#heartbeat.blockedMs <= SCRAPE_ANSWER_MS) {
+      try {
+        const collected = await this.#main.call('collect', undefined, { timeoutMs: SCRAPE_ANSWER_MS });
+        this.#collection = { collected, at: performance.now() };
+      } catch (thrown) {
+        // It is blocked, or has failed and logged why: what it said last tells more than an error.
+        if (!(thrown instanceof NoAnswerError || thrown instanceof RemoteError)) throw thrown;
+      }
+    }
+    return this.#collection;
   }
 
   #cpuShare(): number {

@@ -6,38 +6,19 @@ import { toError } from '../../errors.ts';
 import { ListenError } from '../../net/errors.ts';
 import { type Address, listen } from '../../net/listen.ts';
 import { listenPrivately, type PrivateSocket } from '../../net/private-socket.ts';
-import type { HeartbeatReader } from '../heartbeat.ts';
-import type { Listening, MainMethods, ServerOptions } from '../protocol.ts';
-import type { Rpc } from '../rpc.ts';
+import type { Listening } from '../protocol.ts';
 import { Audit } from './audit.ts';
 import { Guard } from './guard.ts';
 import { Health } from './health.ts';
-import type { Journal } from './journal.ts';
+import type { Ask, ControlPlane, ServerParts } from './plane.ts';
 import { Refusal, type Reply, sendReply } from './reply.ts';
-import { type Ask, type Route, routes } from './routes.ts';
-import type { Samples } from './samples.ts';
+import { type Route, routes } from './routes.ts';
 import { statusOf } from './status.ts';
 import { Streams } from './stream.ts';
 import { type Target, targetOf } from './target.ts';
 
 // An import of its names loads all of them, with a fetch client for WebSocket and others: 9 MiB more.
 const { createServer } = process.getBuiltinModule('node:http');
-
-/** What the server is made with. */
-export interface ServerParts {
-  readonly options: ServerOptions;
-  readonly journal: Journal;
-  readonly main: Rpc<MainMethods>;
-  readonly heartbeat: HeartbeatReader;
-  /** All servers share them. */
-  readonly samples: Samples;
-}
-
-/** What the routes work with. */
-export interface ControlPlane extends ServerParts {
-  readonly health: Health;
-  readonly streams: Streams;
-}
 
 /** Requests are small: who needs longer to send one is given up. */
 const limits = {

@@ -1,7 +1,8 @@
 import { createRequire } from 'node:module';
 import { hostname } from 'node:os';
 import { basename } from 'node:path';
-import type { ControlPlane } from './server.ts';
+import type { Status } from '../shown.ts';
+import type { ControlPlane } from './plane.ts';
 import { holdersOf } from './services.ts';
 
 const { version } = createRequire(import.meta.url)('bosun/package.json') as { readonly version: string };
@@ -18,7 +19,7 @@ function folder(): string {
 }
 
 /** The daemon as the dashboard and the command line show it. */
-export async function statusOf(plane: Omit<ControlPlane, 'streams'>) {
+export async function statusOf(plane: Omit<ControlPlane, 'streams'>): Promise<Status> {
   const { journal, heartbeat, samples, health, options } = plane;
   const [figures, said] = await Promise.all([samples.process(), health.shown()]);
   const now = Date.now();
@@ -26,7 +27,6 @@ export async function statusOf(plane: Omit<ControlPlane, 'streams'>) {
   const serving = holdersOf(journal, options.server);
   const has = (type: string) => services.some((service) => service.type === type);
   return {
-    /** The folder that it was started in. */
     name,
     host: hostname(),
     pid: process.pid,
@@ -45,7 +45,6 @@ export async function statusOf(plane: Omit<ControlPlane, 'streams'>) {
         lastError: service.lastError ?? null,
         supervisor: service.supervisor ?? null,
         health: said[service.name] ?? null,
-        /** Whether this was served by it, or below it: then it cannot be restarted from here. */
         servesControl: serving.has(service.name),
       };
     }),
@@ -56,6 +55,3 @@ export async function statusOf(plane: Omit<ControlPlane, 'streams'>) {
     },
   };
 }
-
-/** What `GET /api/status` gives. */
-export type Status = Awaited<ReturnType<typeof statusOf>>;

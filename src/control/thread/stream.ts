@@ -1,8 +1,8 @@
 import { type Clock, systemClock, type Timer } from '../../clock.ts';
+import type { Status } from '../shown.ts';
 import { entry, type Journal, type JournalEntry } from './journal.ts';
 import { Outbox } from './outbox.ts';
 import { Refusal, type Reply } from './reply.ts';
-import type { Status } from './status.ts';
 
 const MAX_READERS = 32;
 /** For so many statuses in a row, one a second, much may wait for a reader. */

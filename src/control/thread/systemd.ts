@@ -1,9 +1,8 @@
 import { systemClock } from '../../clock.ts';
 import { toError } from '../../errors.ts';
 import type { HeartbeatReader } from '../heartbeat.ts';
-import type { MainMethods } from '../protocol.ts';
+import type { MainMethods, SystemdOptions } from '../protocol.ts';
 import type { Rpc } from '../rpc.ts';
-import type { SystemdOptions } from '../systemd.ts';
 import { NotifySender } from './notify-sender.ts';
 
 /** A ping goes out at half of the time, see sd_watchdog_enabled(3); a withheld one is tried again by a part of it. */
