@@ -18,10 +18,13 @@ import { Summary } from './summary.ts';
 
 const Id = z
   .string()
-  .regex(/^-?\d+$/)
-  .transform(Number)
-  .pipe(z.int32())
-  .meta({ type: 'integer', format: 'int32', pattern: undefined });
+  .transform((text, { issues }) => {
+    const id = /^-?\d+$/.test(text) ? Number(text) : Number.NaN;
+    if ((id | 0) === id) return id;
+    issues.push({ code: 'custom', input: text, message: 'must be an integer of 32 bits' });
+    return z.NEVER;
+  })
+  .meta({ type: 'integer', format: 'int32' });
 
 const Brand = z.object({ brand_id: z.int(), brand_name: z.string() });
 const Product = z.object({ product_id: z.int(), product_name: z.string(), brand_id: z.int() });

@@ -160,6 +160,46 @@ describe('query', () => {
     expect(arrays.rows).toEqual([[1, 'a']]);
   });
 
+  it.each([
+    ['int4[]', [[1, -2, 2_147_483_647]]],
+    ['float8[]', [[0, 1e21, 1e-7, 5e-324, Number.NaN, Number.POSITIVE_INFINITY, 0.1]]],
+    ['int4[]', [[]]],
+    // biome-ignore lint/suspicious/noSparseArray: a hole is NULL, as pg has it
+    ['int4[]', [[1, , 2]], [1, null, 2]],
+    ['int4[]', [[1, null, 2]]],
+    [
+      'int4[]',
+      [
+        [
+          [1, 2],
+          [3, 4],
+        ],
+      ],
+      [
+        [1, 2],
+        [3, 4],
+      ],
+    ],
+    ['text[]', [['a"b\\', '{,}', 'NULL']]],
+  ])('takes arrays, here %s of %j', async (type, values: unknown[], expected: unknown = values[0]) => {
+    const database = service({ poolSize: 1 });
+    await using _daemon = await entrypoint([database], quiet);
+    const text = `SELECT $1::${type} AS it`;
+    const [row] = (await database.query(text, values)).rows;
+    expect(row).toEqual({ it: expected });
+    expect((await database.query({ text, values })).rows).toEqual([row]);
+    expect(JSON.parse(String(await database.json({ text, values })))).toEqual([
+      JSON.parse(JSON.stringify(row)),
+    ]);
+    for await (const streamed of database.stream(text, values)) expect(streamed).toEqual(row);
+  });
+
+  it('refuses values that are no array', async () => {
+    const database = service({ poolSize: 1 });
+    await using _daemon = await entrypoint([database], quiet);
+    await expect(database.query('SELECT $1::int', 5 as never)).rejects.toThrow('must be an array');
+  });
+
   it("keeps the fields of pg's errors, and the connection", async () => {
     const database = service({ poolSize: 1 });
     await using _daemon = await entrypoint([database], quiet);

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { IncomingMessage } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 
 /** What is taken over from a client: short, and harmless in logs and headers. */
 const acceptable = /^[\w.:+/=@-]{1,128}$/;
@@ -13,12 +13,16 @@ let count = 0;
  * new one, unique across processes. All log lines of the request carry it as `reqId`.
  */
 export function requestId(request: IncomingMessage | Request): string {
-  // A web-standard Request comes with it.
-  if (request instanceof Request) return request.headers.get('x-request-id') ?? newRequestId(undefined);
+  const { headers } = request;
+  // A web-standard Request comes with it. The global `Request` is a getter: `instanceof` would cost 0.2 µs each time.
+  if (isWebStandard(headers)) return headers.get('x-request-id') ?? newRequestId(undefined);
   const holder = request as IncomingMessage & { [key]?: string };
-  holder[key] ??= newRequestId(request.headers['x-request-id']);
+  holder[key] ??= newRequestId(headers['x-request-id']);
   return holder[key];
 }
+
+const isWebStandard = (headers: IncomingHttpHeaders | Headers): headers is Headers =>
+  typeof headers.get === 'function';
 
 function newRequestId(given: string | string[] | undefined): string {
   if (typeof given === 'string' && acceptable.test(given)) return given;

@@ -7,6 +7,7 @@ import type { Connection } from './connection.ts';
 import { PostgresClientReleasedError, PostgresUnavailableError } from './errors.ts';
 import { describeFailure, dress, kindOf, LOST_RETRY_AFTER_MS } from './failures.ts';
 import { submitJson } from './json.ts';
+import { withNumberArrays } from './number-arrays.ts';
 import { asQuery, type Session } from './session.ts';
 import { canBeRepeated, describeStatement } from './statement.ts';
 
@@ -19,6 +20,10 @@ type Done = (error: Error | null | undefined, result: unknown) => void;
 
 /** Sends something over pg's client, and says when the server has answered it. */
 export type Submit = (client: pg.Client, done: Done) => void;
+
+/** The values that are sent for a query, which may have its own. */
+const sentFor = (query: string | PostgresQuery, values: readonly unknown[] | undefined) =>
+  withNumberArrays(values ?? (typeof query === 'string' ? undefined : query.values));
 
 /** A client on loan from the pool. Queries that come while one is under way wait for their turn. @internal */
 export class Lease implements PostgresClient {
@@ -71,7 +76,7 @@ export class Lease implements PostgresClient {
     // every result for live ones and promotes them, which costs a sixth of the CPU under load. Its callback is
     // not.
     return this.exchange(query, call, (client, done) =>
-      client.query(query as string, values as unknown[], done),
+      client.query(query as string, sentFor(query, values) as unknown[], done),
     );
   }
 
@@ -81,7 +86,9 @@ export class Lease implements PostgresClient {
     values: readonly unknown[] | undefined,
     call: Call,
   ): Promise<Buffer> {
-    const json = await this.exchange(query, call, (client, done) => submitJson(client, query, values, done));
+    const json = await this.exchange(query, call, (client, done) =>
+      submitJson(client, query, sentFor(query, values), done),
+    );
     return json as Buffer;
   }
 

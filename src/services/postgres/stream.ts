@@ -4,6 +4,7 @@ import { Call, inCall } from '../../call.ts';
 import { toError } from '../../errors.ts';
 import type { StreamOptions } from './client.ts';
 import type { Lease, Submit } from './lease.ts';
+import { withNumberArrays } from './number-arrays.ts';
 import { asQuery, LimitedCall, type Session } from './session.ts';
 
 /** A lease that is given back by hand. */
@@ -26,7 +27,7 @@ export async function* streamRows<Row>(
 ): AsyncGenerator<Row, void, undefined> {
   const call = new LimitedCall(limits, session.clock);
   try {
-    const cursor = new RowCursor(text, [...values]);
+    const cursor = new RowCursor(text, [...withNumberArrays(values)]);
     await using portal = new Portal<Row>(text, cursor, call, session, await borrow(call));
     for (let rows: Row[], more = true; more; more = rows.length === batchRows) {
       rows = await portal.fetch(batchRows);
