@@ -4,6 +4,13 @@ import { Connection } from './connection.ts';
 import type { Outgoing } from './messages.ts';
 import { quietTurn } from './quiet-turn.ts';
 
+/** Where a socket has its connection: to find it in a map by the socket costs several times as much. */
+const key = Symbol('connection');
+
+interface Carrying extends Socket {
+  [key]?: Connection | undefined;
+}
+
 /** How many idle connections are ended between two looks at what has arrived. */
 const BATCH = 32;
 /** How often connections that nobody uses are looked for at most, as often as Node looks for late requests. */
@@ -13,7 +20,7 @@ const UNUSED_CHECK_MS = 1_000;
 export class ClientConnections {
   readonly #clock: Clock;
   readonly #keepAliveTimeoutMs: number;
-  readonly #open = new Map<Socket, Connection>();
+  readonly #open = new Set<Connection>();
   /** Accepted, but their TLS handshake is not done. */
   readonly #handshakes = new Map<string, Socket>();
   #accepted = 0;
@@ -36,17 +43,17 @@ export class ClientConnections {
 
   /** The responses that are not sent yet. */
   get pending(): Outgoing[] {
-    return [...this.#open.values()].flatMap((connection) => connection.pending);
+    return [...this.#open].flatMap((connection) => connection.pending);
   }
 
   get inFlight(): number {
     let count = 0;
-    for (const { pending } of this.#open.values()) count += pending.length;
+    for (const { pending } of this.#open) count += pending.length;
     return count;
   }
 
-  of(socket: Socket): Connection | undefined {
-    return this.#open.get(socket);
+  of(socket: Carrying): Connection | undefined {
+    return socket[key];
   }
 
   /** To be told of every connection that the kernel hands over. */
@@ -63,10 +70,11 @@ export class ClientConnections {
   }
 
   /** Takes a connection; `onLost` is told of the responses that it has not taken when it closes. */
-  add(socket: Socket, onLost: (response: Outgoing) => void): void {
+  add(socket: Carrying, onLost: (response: Outgoing) => void): void {
     this.#handshakes.delete(peerOf(socket));
     const connection = new Connection(socket, this.#clock);
-    this.#open.set(socket, connection);
+    socket[key] = connection;
+    this.#open.add(connection);
     socket.once('close', () => {
       for (const response of [...connection.pending]) onLost(response);
       this.remove(socket);
@@ -76,8 +84,11 @@ export class ClientConnections {
   }
 
   /** It is looked after by somebody else, or has closed. */
-  remove(socket: Socket): void {
-    this.#open.delete(socket);
+  remove(socket: Carrying): void {
+    const connection = socket[key];
+    if (connection === undefined) return;
+    socket[key] = undefined;
+    this.#open.delete(connection);
     this.changed();
   }
 
@@ -113,7 +124,7 @@ export class ClientConnections {
   destroy(): void {
     this.#unusedTimer?.cancel();
     for (const socket of this.#handshakes.values()) socket.destroy();
-    for (const { socket } of this.#open.values()) socket.destroy();
+    for (const { socket } of this.#open) socket.destroy();
   }
 
   #quietTurn(): Promise<void> {
@@ -125,7 +136,7 @@ export class ClientConnections {
     const now = this.#clock.now();
     let next = Number.POSITIVE_INFINITY;
     let ended = 0;
-    for (const connection of this.#open.values()) {
+    for (const connection of this.#open) {
       if (connection.closing || connection.pending.length > 0) continue;
       const idleIn = connection.idleIn(now);
       if (connection.partial) connection.hurry();
@@ -143,7 +154,7 @@ export class ClientConnections {
   #endUnused(): void {
     const now = this.#clock.now();
     let next = this.#keepAliveTimeoutMs;
-    for (const connection of this.#open.values()) {
+    for (const connection of this.#open) {
       // One whose request is on its way has `headersTimeoutMs` for it.
       if (connection.closing || connection.pending.length > 0 || connection.partial) continue;
       const leftMs = connection.idleIn(now, this.#keepAliveTimeoutMs);

@@ -57,8 +57,12 @@ export class Connection {
   }
 
   done(response: Outgoing): void {
-    const index = this.pending.indexOf(response);
-    if (index !== -1) this.pending.splice(index, 1);
+    // Mostly it is the only one.
+    if (this.pending.at(-1) === response) this.pending.pop();
+    else {
+      const index = this.pending.indexOf(response);
+      if (index !== -1) this.pending.splice(index, 1);
+    }
     if (this.pending.length > 0) return;
     this.#bytesAtRest = this.socket.bytesRead;
     this.#usedAt = this.#clock.now();
