@@ -2,7 +2,7 @@
  * What it costs to watch the reference daemon; results in results/observe.md. One process, in which the services
  * that watch are added and removed: equal processes differ by more than what is to be measured.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setInterval as every } from 'node:timers/promises';
 import { createDatabase, PRODUCTS } from './lib/brands.ts';
 import { type Peer, startPeer, threadMicros } from './lib/peers.ts';
 import { machine, report } from './lib/report.ts';
@@ -26,28 +26,39 @@ const description = machine();
 await using postgres = await createDatabase();
 await using daemon = await startPeer('nothing', 'observed.ts', { DATABASE_URL: postgres.url });
 
-/** The same process, watched by something. */
-const watched = (name: string): Peer => ({ ...daemon, name });
-const peers = [
+/** What watches, as the daemon knows it; and how often /metrics is read. */
+interface Watch {
+  readonly by: string;
+  readonly scrapeMs: number;
+}
+
+const CONTROL = 'stall detector and control plane';
+const usual = [
   'nothing',
   'memory tracer',
   'profiler',
-  'stall detector and control plane',
+  CONTROL,
   'all',
-  // What one sample costs is below the noise of the slices; what many cost is not.
+  // What one sample or scrape costs is below the noise of the slices; what many cost is not.
   'memory tracer, 8 times the samples',
   'profiler, 3 times the samples',
-  'nothing again',
-]
+].map((by): [string, Watch] => [by, { by, scrapeMs: 1_000 }]);
+const watches = new Map<string, Watch>([
+  ...usual,
+  [`${CONTROL}, 10 times the scrapes`, { by: CONTROL, scrapeMs: 100 }],
+  ['nothing again', { by: 'nothing', scrapeMs: 1_000 }],
+]);
+/** The same process, watched by something. */
+const peers = [...watches.keys()]
   .filter((name) => ONLY.length === 0 || ONLY.includes(name))
-  .map(watched);
+  .map((name): Peer => ({ ...daemon, name }));
 
-/** As Prometheus would, but each second. */
-async function scrape(admin: string | undefined, signal: AbortSignal): Promise<void> {
-  while (admin !== undefined && !signal.aborted) {
+/** As Prometheus would, but more often. */
+async function scrape(admin: string | undefined, everyMs: number, signal: AbortSignal): Promise<void> {
+  for await (const _ of every(everyMs, undefined, { signal })) {
+    if (admin === undefined) return;
     const response = await fetch(new URL('/metrics', admin), { signal });
     await response.text();
-    await sleep(1_000, undefined, { signal });
   }
 }
 
@@ -70,9 +81,10 @@ const samples = await roundRobin(
     return slice;
   },
   async ({ name, port }) => {
-    const { admin } = (await daemon.ask(name.replace(' again', ''))) as { admin?: string };
+    const { by, scrapeMs } = watches.get(name) as Watch;
+    const { admin } = (await daemon.ask(by)) as { admin?: string };
     const end = new AbortController();
-    const scraping = scrape(admin, end.signal).catch((error) => {
+    const scraping = scrape(admin, scrapeMs, end.signal).catch((error) => {
       if (!end.signal.aborted) throw error;
     });
     await load(port, WARM_UP_SECONDS);
