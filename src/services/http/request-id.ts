@@ -14,7 +14,7 @@ let count = 0;
  */
 export function requestId(request: IncomingMessage | Request): string {
   const { headers } = request;
-  // A web-standard Request comes with it. The global `Request` is a getter: `instanceof` would cost 0.2 µs each time.
+  // A web-standard Request comes with it. `instanceof` would go up all prototypes of the others, in 0.2 µs.
   if (isWebStandard(headers)) return headers.get('x-request-id') ?? newRequestId(undefined);
   const holder = request as IncomingMessage & { [key]?: string };
   holder[key] ??= newRequestId(headers['x-request-id']);
