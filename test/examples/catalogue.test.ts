@@ -295,15 +295,17 @@ describe('the catalogue on the embedded Postgres', () => {
   test('loads the seed once, also when it is killed and started again', async () => {
     await using folder = await temporaryFolder();
     const { path: cwd } = folder;
+    // Whatever the shell has.
+    const env = { ...freePorts, DATABASE_URL: 'embedded' };
     const loaded = (daemon: Daemon) =>
       daemon.log.filter((line) => line.msg.startsWith('the seed is loaded')).length;
 
-    await using first = await startDaemon(config, { cwd, env: freePorts });
+    await using first = await startDaemon(config, { cwd, env });
     expect(loaded(first)).toBe(1);
     first.kill('SIGKILL');
     expect(await first.exited).toBe('SIGKILL');
 
-    await using second = await startDaemon(config, { cwd, env: freePorts });
+    await using second = await startDaemon(config, { cwd, env });
     expect(loaded(second)).toBe(0);
     const product = () => fetch(`${second.address('api')}/product/1`);
     expect((await product()).status).toBe(200);
