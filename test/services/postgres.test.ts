@@ -164,8 +164,8 @@ describe('query', () => {
     ['int4[]', [[1, -2, 2_147_483_647]]],
     ['float8[]', [[0, 1e21, 1e-7, 5e-324, Number.NaN, Number.POSITIVE_INFINITY, 0.1]]],
     ['int4[]', [[]]],
-    // biome-ignore lint/suspicious/noSparseArray: a hole is NULL, as pg has it
-    ['int4[]', [[1, , 2]], [1, null, 2]],
+    // A hole is NULL, as pg has it.
+    ['int4[]', [Object.assign(new Array(3), { 0: 1, 2: 2 })], [1, null, 2]],
     ['int4[]', [[1, null, 2]]],
     [
       'int4[]',
