@@ -19,8 +19,8 @@ export interface AggregateOptions extends PolicyOptions {
   readonly maxCount?: number;
   /**
    * How many batches may be out at a time; calls gather meanwhile. With 1, and a leeway of 0, a lone call does
-   * not wait, and under load the batches grow with what the function can take, as suits a database.
-   * Default: `Infinity`.
+   * not wait, and under load the batches grow with what the function can take, as suits a database. Of what has
+   * gathered beside a smaller batch, some is left to the next one, so that batches get alike. Default: `Infinity`.
    */
   readonly maxInFlight?: number;
   /** Measures the leeway. Default: the real time. */
@@ -154,6 +154,8 @@ class Aggregator<This, Argument> {
   readonly #due = new Set<Batch<This, Argument>>();
   #inFlight = 0;
   #sending = false;
+  /** How many calls the batches had that have ended since the last one went out. */
+  #answered = 0;
 
   constructor(
     fn: BatchFunction<This, Argument>,
@@ -169,7 +171,7 @@ class Aggregator<This, Argument> {
       clock: settings.clock,
       counters,
       onEmpty: (batch) => this.#drop(batch),
-      onEnd: () => this.#ended(),
+      onEnd: (count) => this.#ended(count),
     };
   }
 
@@ -221,17 +223,35 @@ class Aggregator<This, Argument> {
   }
 
   #send(): void {
+    const answered = this.#answered;
+    this.#answered = 0;
     this.#sending = false;
     for (const batch of [...this.#due]) {
       if (this.#inFlight >= this.#settings.maxInFlight) return;
+      const gathers = batch === this.#open;
       this.#drop(batch);
       this.#inFlight++;
+      if (gathers && this.#inFlight === this.#settings.maxInFlight) this.#level(batch, answered);
       batch.begin();
     }
   }
 
-  #ended(): void {
+  /**
+   * Leaves some of a batch that follows a much smaller one to the next. Under load those who were answered come
+   * back: if all others went out now, few would gather meanwhile, and so on in turn; the process would have nothing
+   * to do while the large ones are out.
+   */
+  #level(batch: Batch<This, Argument>, answered: number): void {
+    const count = Math.ceil((answered + batch.callers.size) / 2);
+    if (answered === 0 || count >= batch.callers.size) return;
+    this.#open = batch.split(count);
+    this.#setDue(this.#open);
+  }
+
+  #ended(count: number): void {
     this.#inFlight--;
+    // After a pause nobody is known to come back.
+    this.#answered = this.#due.size === 0 ? 0 : this.#answered + count;
     this.#sendSoon();
   }
 

@@ -20,8 +20,8 @@ export interface Batching<This, Argument> {
   readonly clock: Clock;
   /** All callers have left. */
   readonly onEmpty: (batch: Batch<This, Argument>) => void;
-  /** A batch that was begun is over. */
-  readonly onEnd: () => void;
+  /** A batch that was begun is over; so many had waited for it. */
+  readonly onEnd: (count: number) => void;
 }
 
 /** Calls that go out as one. @internal */
@@ -32,6 +32,7 @@ export class Batch<This, Argument> extends SharedWork<Argument, unknown, unknown
   /** How many callers wait for each argument; where results go by order, each of them has one of its own. */
   readonly #waiting: Map<Argument, number> | undefined;
   #sent: readonly Argument[] = [];
+  #count = 0;
 
   constructor(batching: Batching<This, Argument>) {
     super(batching.counters, batching.clock);
@@ -45,14 +46,25 @@ export class Batch<This, Argument> extends SharedWork<Argument, unknown, unknown
   }
 
   override join(argument: Argument, signal: AbortSignal | undefined): Promise<unknown> {
-    this.#waiting?.set(argument, (this.#waiting.get(argument) ?? 0) + 1);
+    this.#add(argument);
     return super.join(argument, signal);
   }
 
+  /** Leaves the first `count` callers to this batch and the others, who came later, to a new one. */
+  split(count: number): Batch<This, Argument> {
+    const rest = new Batch(this.#batching);
+    let index = 0;
+    for (const caller of this.callers) {
+      if (index++ < count) continue;
+      this.passOn(caller, rest);
+      this.#remove(caller.argument);
+      rest.#add(caller.argument);
+    }
+    return rest;
+  }
+
   protected override left({ argument }: Caller<Argument, unknown>): void {
-    const others = (this.#waiting?.get(argument) ?? 0) - 1;
-    if (others > 0) this.#waiting?.set(argument, others);
-    else this.#waiting?.delete(argument);
+    this.#remove(argument);
     if (this.callers.size === 0) this.#batching.onEmpty(this);
   }
 
@@ -61,6 +73,7 @@ export class Batch<This, Argument> extends SharedWork<Argument, unknown, unknown
     call: Call,
   ): Promise<unknown> {
     const { fn, self } = this.#batching;
+    this.#count = callers.length;
     this.#sent =
       this.#waiting === undefined ? callers.map(({ argument }) => argument) : [...this.#waiting.keys()];
     return await fn.call(self, [...this.#sent], call.signal);
@@ -75,14 +88,25 @@ export class Batch<This, Argument> extends SharedWork<Argument, unknown, unknown
       const results = resultsByKey(outcome, by, this.#sent);
       for (const caller of this.callers) {
         const { argument } = caller;
-        if (results.has(argument)) this.#answer(caller, results.get(argument));
+        const result = results.get(argument);
+        if (result !== undefined || results.has(argument)) this.#answer(caller, result);
         else this.failed(caller, new AggregateMissingError(argument));
       }
     }
   }
 
   protected override ended(): void {
-    this.#batching.onEnd();
+    this.#batching.onEnd(this.#count);
+  }
+
+  #add(argument: Argument): void {
+    this.#waiting?.set(argument, (this.#waiting.get(argument) ?? 0) + 1);
+  }
+
+  #remove(argument: Argument): void {
+    const others = (this.#waiting?.get(argument) ?? 0) - 1;
+    if (others > 0) this.#waiting?.set(argument, others);
+    else this.#waiting?.delete(argument);
   }
 
   #answer(caller: Caller<Argument, unknown>, result: unknown): void {
@@ -134,10 +158,10 @@ function mapOf(outcome: unknown, by: (result: unknown) => unknown): ReadonlyMap<
   const results = new Map<unknown, unknown>();
   for (const result of outcome) {
     const key = by(result);
-    if (results.has(key)) {
+    const before = results.size;
+    if (results.set(key, result).size === before) {
       throw new AggregateResultError(`aggregate: two results have the key ${preview(key)}`);
     }
-    results.set(key, result);
   }
   return results;
 }

@@ -13,7 +13,7 @@ export class Caller<Argument, Result> {
   readonly since: number;
   readonly resolve: (result: Result) => void;
   readonly reject: (reason: unknown) => void;
-  readonly #work: SharedWork<Argument, unknown, Result>;
+  work: SharedWork<Argument, unknown, Result>;
   readonly #signal: AbortSignal | undefined;
 
   constructor(
@@ -24,7 +24,7 @@ export class Caller<Argument, Result> {
     resolve: (result: Result) => void,
     reject: (reason: unknown) => void,
   ) {
-    this.#work = work;
+    this.work = work;
     this.since = since;
     this.argument = argument;
     this.#signal = signal;
@@ -33,7 +33,8 @@ export class Caller<Argument, Result> {
   }
 
   watch(): void {
-    this.call?.onAbort(this.#leave, !this.#work.times(this.call));
+    const timed = this.work.times(this.call);
+    this.call?.onAbort(this.#leave, !timed);
     if (this.#signal?.aborted) this.handleEvent();
     else this.#signal?.addEventListener('abort', this);
   }
@@ -48,7 +49,7 @@ export class Caller<Argument, Result> {
     this.#leave(this.#signal?.reason);
   }
 
-  readonly #leave = (reason: unknown) => this.#work.leave(this, reason);
+  readonly #leave = (reason: unknown) => this.work.leave(this, reason);
 }
 
 /**
@@ -61,7 +62,7 @@ export abstract class SharedWork<Argument, Outcome, Result> {
   readonly #counters: Counters;
   readonly #clock: Clock;
   /** Where its first caller came from: its stray errors belong there. */
-  readonly #origin = new AsyncResource('SharedWork');
+  #origin = new AsyncResource('SharedWork');
   #call: Call | undefined;
   #over = false;
   #settledAt = 0;
@@ -69,6 +70,8 @@ export abstract class SharedWork<Argument, Outcome, Result> {
   #timer: Timer | undefined;
   #timerClock: Clock | undefined;
   #timerDueAt = Number.POSITIVE_INFINITY;
+  /** When the last of those who ever waited is due; `Infinity` when that is not known by the same clock. */
+  #latestDueAt = 0;
 
   constructor(counters: Counters, clock: Clock) {
     this.#counters = counters;
@@ -97,10 +100,15 @@ export abstract class SharedWork<Argument, Outcome, Result> {
     });
   }
 
-  /** Whether it sees to it that the caller leaves when its call is due. */
-  times({ clock, dueAt }: Call): boolean {
-    this.#timerClock ??= clock;
-    if (clock !== this.#timerClock) return false;
+  /** Whether it sees to it that a caller leaves when the call around it is due. */
+  times(call: Call | undefined): boolean {
+    this.#timerClock ??= call?.clock;
+    if (call === undefined || call.clock !== this.#timerClock) {
+      this.#latestDueAt = Number.POSITIVE_INFINITY;
+      return false;
+    }
+    const { dueAt } = call;
+    if (dueAt > this.#latestDueAt) this.#latestDueAt = dueAt;
     if (dueAt < this.#timerDueAt) this.#setTimer(dueAt);
     return true;
   }
@@ -131,6 +139,18 @@ export abstract class SharedWork<Argument, Outcome, Result> {
     this.#origin.runInAsyncScope(() => {
       void surroundings.run({ call, fields: undefined }, () => this.#run(callers, call));
     });
+  }
+
+  /** Lets a caller of what has not begun wait for `other` instead. */
+  protected passOn(caller: Caller<Argument, Result>, other: SharedWork<Argument, Outcome, Result>): void {
+    if (other.callers.size === 0) {
+      other.#origin = this.#origin;
+      other.#timerClock = this.#timerClock;
+    }
+    this.callers.delete(caller);
+    other.callers.add(caller);
+    caller.work = other;
+    other.times(caller.call);
   }
 
   protected done(caller: Caller<Argument, Result>, result: Result): void {
@@ -201,19 +221,13 @@ export abstract class SharedWork<Argument, Outcome, Result> {
 
   /** A call with as much time as the caller who has most; those who are overdue leave here. */
   #newCall(): Call {
-    let limitMs = 0;
-    let clock: Clock | undefined;
-    let now = 0;
-    for (const { call } of this.callers) {
-      if (call === undefined || call.dueAt === Number.POSITIVE_INFINITY) return new Call({});
-      if (call.clock !== clock) {
-        clock = call.clock;
-        now = clock.now();
-      }
-      // Asking makes the overdue leave.
-      if (call.dueAt > now || !call.aborted) limitMs = Math.max(limitMs, call.dueAt - now);
-    }
-    return new Call({ limitMs, clock });
+    const clock = this.#timerClock;
+    if (clock === undefined) return new Call({});
+    const now = clock.now();
+    // The timer may be late.
+    if (this.#timerDueAt <= now) this.#onDue();
+    const limitMs = Math.max(0, this.#latestDueAt - now);
+    return new Call({ limitMs, clock, beganAt: now });
   }
 }
 

@@ -100,6 +100,82 @@ describe('calls', () => {
     expect(sent()).toEqual([[1], [2, 3, 4], [5, 6]]);
   });
 
+  test('that gathered beside a smaller batch go out in two, in their order', async () => {
+    const { batches, fn, sent } = stage();
+    const get = aggregate({ maxInFlight: 1 })(fn);
+    const first = [1, 2].map((arg) => get(arg));
+    await settle();
+    const gathered = [3, 4, 5, 6, 7, 8, 9].map((arg) => get(arg));
+    batches[0]?.end();
+    expect(await Promise.all(first)).toEqual(['result 1', 'result 2']);
+    await settle();
+    expect(sent().slice(1)).toEqual([[3, 4, 5, 6, 7]]);
+    const late = get(10);
+    batches[1]?.end();
+    await settle();
+    expect(sent().slice(2)).toEqual([[8, 9, 10]]);
+    batches[2]?.end();
+    expect(await Promise.all([...gathered, late])).toEqual(
+      [3, 4, 5, 6, 7, 8, 9, 10].map((arg) => `result ${arg}`),
+    );
+    for (const arg of [11, 12, 13, 14, 15, 16, 17]) void get(arg);
+    await settle();
+    expect(sent().slice(3)).toEqual([[11, 12, 13, 14, 15, 16, 17]]);
+  });
+
+  test('go out at once, whole, while more batches may be out', async () => {
+    const { batches, fn, sent } = stage();
+    const get = aggregate({ maxInFlight: 2 })(fn);
+    void get(1);
+    await settle();
+    void get(2);
+    await settle();
+    for (const arg of [3, 4, 5]) void get(arg);
+    batches[0]?.end();
+    batches[1]?.end();
+    await settle();
+    expect(sent()).toEqual([[1], [2], [3, 4, 5]]);
+  });
+
+  test('that are left to the second of two keep their signals and deadlines, and share their arguments', async () => {
+    const clock = new FakeClock();
+    const { batches, fn, sent } = stage();
+    const get = aggregate({ maxInFlight: 1, by: 'key' })(async (args: number[], signal) => {
+      const results = await fn(args, signal);
+      return new Map(args.map((arg, index) => [arg, results[index]]));
+    });
+    const first = get(1);
+    await settle();
+    const within = (arg: number, ms: number, signal?: AbortSignal) =>
+      outcome(withDeadline(ms, () => get(arg, signal), { clock }));
+    const controller = new AbortController();
+    const gathered = [
+      within(2, 50),
+      within(3, 50),
+      within(2, 50),
+      within(2, 50, controller.signal),
+      within(4, 10),
+      within(3, 40),
+    ];
+    batches[0]?.end();
+    await first;
+    await settle();
+    expect(sent()).toEqual([[1], [2, 3]]);
+    await clock.advance(10);
+    controller.abort('left');
+    expect(await gathered[4]).toMatchObject({ error: { code: 'ERR_DEADLINE' } });
+    expect(await gathered[3]).toEqual({ error: 'left' });
+    batches[1]?.end();
+    await settle();
+    expect(sent()).toEqual([[1], [2, 3], [3]]);
+    batches[2]?.end();
+    const [two, three, twoAgain, , , threeAgain] = await Promise.all(gathered);
+    expect([two, twoAgain]).toEqual([{ value: 'result 2' }, { value: 'result 2' }]);
+    expect([three, threeAgain]).toEqual([{ value: 'result 3' }, { value: 'result 3' }]);
+    expect(clock.pending).toBe(0);
+    expect(getEventListeners(controller.signal, 'abort')).toEqual([]);
+  });
+
   test('from within the function go out as a batch of their own, of one turn too', async () => {
     const sent: number[][] = [];
     const get = aggregate()(async (ids: readonly number[]): Promise<readonly number[]> => {
