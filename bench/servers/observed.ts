@@ -28,6 +28,10 @@ const watchers: Readonly<Record<string, () => Promise<Service[]>>> = {
     const { MemoryTracerService } = await import('bosun/services/memory-tracer');
     return [new MemoryTracerService({ samplingBytes: 64 * 1_024 })];
   },
+  async 'memory tracer, 60 times the reports'() {
+    const { MemoryTracerService } = await import('bosun/services/memory-tracer');
+    return [new MemoryTracerService({ intervalMs: 1_000 })];
+  },
   async 'profiler, 3 times the samples'() {
     const { ProfilerService } = await import('bosun/services/profiler');
     return [new ProfilerService({ hertz: 500 })];

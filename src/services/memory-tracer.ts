@@ -57,17 +57,20 @@ interface Tracing {
  * reports are estimates, the better the more a place holds. The event `memory-reported` carries the same.
  *
  * ```ts
- * await run([api, new MemoryTracerService({ intervalMs: 60_000, top: 5 })]);
+ * await run([api, new MemoryTracerService({ top: 5 })]);
  * ```
  *
  * There can be one in a process, beside no other user of V8's sampling heap profiler.
  */
 export class MemoryTracerService extends Service.extend({
   critical: z.boolean().default(false),
-  /** From one report to the next. Within its last quarter, a report comes right after a garbage collection, if there is one. */
+  /**
+   * From one report to the next. Within its last quarter, a report comes right after a garbage collection, if there is
+   * one. Default: a minute, as in aiomisc.
+   */
   intervalMs: durationMs()
     .refine((ms) => ms > 0 && Number.isFinite(ms), 'must be greater than 0 and finite')
-    .default(10_000),
+    .default(60_000),
   /** The rows of a report: those that have grown most. */
   top: z.int().min(1).default(10),
   /** What the differences of a report are to: the report before, or the first one. */
