@@ -35,7 +35,7 @@ for (const sites of [4, 300]) {
   for (const [samplingBytes, stackDepth] of [
     [256 * KIB, 24],
     [256 * KIB, 12],
-    [512 * KIB, 24],
+    [1_024 * KIB, 24],
     [64 * KIB, 24],
   ] as const) {
     rows.push(await measure(sites, samplingBytes, stackDepth));

@@ -17,7 +17,7 @@ const SLICE_SECONDS = 6;
  * After a change: what is begun once, compiled once and read once is not what watching costs. By default the slice ends
  * before the memory tracer's first report.
  */
-const WARM_UP_SECONDS = 22;
+const WARM_UP_SECONDS = 8;
 const CONNECTIONS = 50;
 /** Of all threads these do something: JavaScript, what V8 does beside it, and the control plane. */
 const SHOWN_THREADS = ['MainThread', 'V8Worker', 'bosun watcher'];
@@ -40,7 +40,7 @@ const usual = [
   CONTROL,
   'all',
   // What one sample or scrape costs is below the noise of the slices; what many cost is not.
-  'memory tracer, 8 times the samples',
+  'memory tracer, 16 times the samples',
   'memory tracer, 60 times the reports',
   'profiler, 3 times the samples',
 ].map((by): [string, Watch] => [by, { by, scrapeMs: 1_000 }]);

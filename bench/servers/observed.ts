@@ -24,7 +24,7 @@ const watchers: Readonly<Record<string, () => Promise<Service[]>>> = {
     const { ProfilerService } = await import('bosun/services/profiler');
     return [new ProfilerService()];
   },
-  async 'memory tracer, 8 times the samples'() {
+  async 'memory tracer, 16 times the samples'() {
     const { MemoryTracerService } = await import('bosun/services/memory-tracer');
     return [new MemoryTracerService({ samplingBytes: 64 * 1_024 })];
   },

@@ -13,6 +13,7 @@ export class Caller<Argument, Result> {
   readonly since: number;
   readonly resolve: (result: Result) => void;
   readonly reject: (reason: unknown) => void;
+  /** What it waits for; another one once it has been passed on. */
   work: SharedWork<Argument, unknown, Result>;
   readonly #signal: AbortSignal | undefined;
 

@@ -78,13 +78,14 @@ export class MemoryTracerService extends Service.extend({
   /** What a row stands for. */
   groupBy: z.enum(['line', 'file', 'stack']).default('line'),
   /**
-   * One sample is taken for so many allocated bytes: fewer make it more exact, and cost more. Default: that of V8 and
-   * Go. Growth on the heap is known to 25 % when it is 64 times as much (32 MiB); of buffers with memory outside, a line
-   * has to hold about one for 90 of these bytes (6,000) to be seen.
+   * One sample is taken for so many allocated bytes: fewer make it more exact, and cost more. Default: 1 MiB, twice
+   * that of V8 and Go, which a daemon that does nothing but answer would notice. Growth on the heap is known to 25 %
+   * when it is 64 times as much (64 MiB); of buffers with memory outside, a line has to hold about one for 90 of these
+   * bytes (12,000) to be seen.
    */
   samplingBytes: byteCount()
     .refine((bytes) => Number.isInteger(bytes) && bytes >= 1_024, 'must be a whole number of at least 1024')
-    .default(512 * 1_024),
+    .default(1_024 * 1_024),
   /** Frames of a stack that are kept, the innermost ones. With too few, the user's own may not be among them. */
   stackDepth: z.int().min(1).max(256).default(24),
   /** Of the line with the table. */
