@@ -72,49 +72,71 @@ function metricOf({ name, help, type }: Family, lines: readonly Line[], openMetr
 
 function linesOf({ name, type, groups }: Family, openMetrics: boolean): Line[] {
   const seen = new Set<string>();
-  return groups.flatMap((group) => {
-    const series = seriesOf(group).filter(({ key }) => !seen.has(key) && seen.add(key));
-    if (type !== 'histogram')
-      return series.map(({ labels, values }) => ({ labels, value: values[0] as number }));
-    const bounds = (group.bounds ?? []).map((bound) => showBound(bound, openMetrics));
-    return series.flatMap(({ labels, values }) => histogramLines(name, bounds, labels, values));
-  });
+  const lines: Line[] = [];
+  for (const group of groups) {
+    const { bounds, values } = group;
+    const parts = type === 'histogram' ? partsOf(name, bounds ?? [], openMetrics) : undefined;
+    for (const { key, labels, at } of seriesOf(group)) {
+      if (seen.has(key)) continue;
+      seen.add(key);
+      if (parts === undefined) lines.push({ labels, value: values[at] as number });
+      else addHistogram(lines, parts, labels, values, at);
+    }
+  }
+  return lines;
 }
 
 interface Series {
   /** The same for the same labels, whatever their order; a label without a value is none. */
   readonly key: string;
   readonly labels: Readonly<Record<string, string>>;
-  readonly values: Float64Array;
+  /** Where its values begin. */
+  readonly at: number;
 }
 
-function seriesOf({ labelNames, labels, bounds, values }: SampleGroup): Series[] {
+function* seriesOf({ labelNames, labels, bounds, values }: SampleGroup): Generator<Series> {
   const width = bounds === undefined ? 1 : bounds.length + 2;
   const sorted = labelNames.toSorted();
-  return Array.from({ length: values.length / width }, (_, index) => {
+  let next = 0;
+  for (let at = 0; at < values.length; at += width) {
     const own: Record<string, string> = {};
-    for (const [i, name] of labelNames.entries()) own[name] = labels[index * labelNames.length + i] as string;
+    for (const name of labelNames) own[name] = labels[next++] as string;
     let key = '';
     for (const name of sorted) if (own[name] !== '') key += `${name}\0${own[name]}\0`;
-    return { key, labels: own, values: values.subarray(index * width, (index + 1) * width) };
-  });
+    yield { key, labels: own, at };
+  }
 }
 
-function histogramLines(
-  name: string,
-  bounds: readonly string[],
+/** What the lines of all series of a histogram have in common: they are many. */
+type Part = Required<Pick<Line, 'metricName' | 'labels'>>;
+
+function partsOf(name: string, bounds: readonly number[], openMetrics: boolean): Part[] {
+  const buckets = [...bounds.map((bound) => showBound(bound, openMetrics)), '+Inf'];
+  return [
+    ...buckets.map((le) => ({ metricName: `${name}_bucket`, labels: { le } })),
+    { metricName: `${name}_sum`, labels: {} },
+    { metricName: `${name}_count`, labels: {} },
+  ];
+}
+
+function addHistogram(
+  lines: Line[],
+  parts: readonly Part[],
   sharedLabels: Series['labels'],
   values: Float64Array,
-): Line[] {
-  const lines: Line[] = [];
+  at: number,
+): void {
+  const sumIndex = parts.length - 2;
   let count = 0;
-  for (const [i, le] of [...bounds, '+Inf'].entries()) {
-    count += values[i] as number;
-    lines.push({ metricName: `${name}_bucket`, labels: { le }, sharedLabels, value: count });
+  for (const [i, { metricName, labels }] of parts.entries()) {
+    if (i < sumIndex) count += values[at + i] as number;
+    lines.push({
+      metricName,
+      labels,
+      sharedLabels,
+      value: i === sumIndex ? (values[at + i] as number) : count,
+    });
   }
-  lines.push({ metricName: `${name}_sum`, labels: {}, sharedLabels, value: values.at(-1) as number });
-  lines.push({ metricName: `${name}_count`, labels: {}, sharedLabels, value: count });
-  return lines;
 }
 
 /** OpenMetrics has `1.0` where Prometheus has `1`. */
