@@ -323,7 +323,7 @@ test('each stall of 150 ms is reported, and stands in the metrics, which tell wh
   expect(stalls.length).toBeGreaterThanOrEqual(4);
   for (const { service } of stalls) expect([undefined, 'first']).toContain(service);
   // On a busy machine, one may be over before its stack can be seen.
-  expect(stalls.flatMap(({ stack }) => stack.map(({ name }) => name))).toContain('spinFor');
+  expect(stalls.flatMap(({ stack }) => stack.map(({ name }) => name))).toContain('runFor');
   const delay = histogramOf(exit, 'bosun_event_loop_delay_seconds');
   const slow = delay.counts.slice(delay.bounds.indexOf(0.1) + 1).reduce(sum);
   expect(slow).toBeGreaterThanOrEqual(4);

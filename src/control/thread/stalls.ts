@@ -1,6 +1,6 @@
 import type { Frame, Stall } from '../../observe/reports.ts';
 import { SourceMaps } from '../../observe/source-maps.ts';
-import { BEAT_MS, type HeartbeatMemory, HeartbeatReader, steadyMs } from '../heartbeat.ts';
+import { BEAT_MS, type Gap, type HeartbeatMemory, HeartbeatReader, steadyMs } from '../heartbeat.ts';
 import type { StallOptions } from '../protocol.ts';
 import { Looks } from './looks.ts';
 import { processorTime } from './processor-time.ts';
@@ -49,6 +49,15 @@ interface Silence {
   look: Promise<void> | undefined;
 }
 
+/** A time between two looks in which the process seems to have been suspended. */
+interface Suspension {
+  /** By `steadyMs`. */
+  readonly from: number;
+  readonly until: number;
+  /** For how long the main thread has run in it all the same, or waited for a processor. */
+  readonly mainMs: number;
+}
+
 /** Looks at the main loop's heartbeat, and at its stack when there is none. */
 export class StallWatch {
   #thresholdMs: number;
@@ -63,9 +72,8 @@ export class StallWatch {
   #dueAt = this.#lookedAt;
   #watcherMs = accountedMs('thread-self');
   #mainMs = accountedMs('self');
-  /** Since the last beat: time in which the process was suspended, so that nothing is to be said of it. */
-  #lostMs = 0;
-  #lostUntil = 0;
+  /** Those that reach beyond the last beat. */
+  #suspensions: Suspension[] = [];
   #silence: Silence | undefined;
   #finishing: Promise<void> = Promise.resolve();
 
@@ -94,7 +102,8 @@ export class StallWatch {
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
-    if (this.#heart.lastBeatMs !== this.#beat) this.#turned();
+    const beat = this.#heart.lastBeatMs;
+    if (beat !== this.#beat) this.#turned(beat);
     else if (this.#silence?.stall !== undefined) this.#end(this.#silence, this.#silentMs(steadyMs()));
     await this.#finishing;
   }
@@ -115,20 +124,28 @@ export class StallWatch {
     // the main thread has not either.
     const lateMs = now - this.#dueAt - (watcherMs - this.#watcherMs);
     if (lateMs > this.#thresholdMs / 4) {
-      this.#lostMs += Math.max(0, now - this.#lookedAt - (mainMs - this.#mainMs));
-      this.#lostUntil = now;
+      this.#suspensions.push({ from: this.#lookedAt, until: now, mainMs: mainMs - this.#mainMs });
     }
     this.#watcherMs = watcherMs;
     this.#mainMs = mainMs;
     this.#lookedAt = now;
-    if (this.#heart.lastBeatMs !== this.#beat) this.#turned();
+    const beat = this.#heart.lastBeatMs;
+    if (beat !== this.#beat) this.#turned(beat);
     else this.#stillSilent(this.#silentMs(now));
     this.#timer = this.#wait();
   }
 
   /** For how long the loop has not turned, beyond what is usual. */
   #silentMs(now: number): number {
-    return now - this.#beat - BEAT_MS - this.#lostMs;
+    return this.#durationMs({ began: this.#beat, ended: now });
+  }
+
+  /** Without what the process was suspended for. */
+  #durationMs({ began, ended }: Gap): number {
+    const beganAt = began + BEAT_MS;
+    return this.#suspensions
+      .map(({ from, until, mainMs }) => Math.min(until, ended) - Math.max(from, beganAt) - mainMs)
+      .reduce((durationMs, lostMs) => durationMs - Math.max(0, lostMs), ended - beganAt);
   }
 
   #stillSilent(durationMs: number): void {
@@ -158,20 +175,24 @@ export class StallWatch {
   }
 
   /** There was a beat: what came before it is over. */
-  #turned(): void {
-    const { began, ended } = this.#heart.lastGap;
+  #turned(beat: number): void {
     const silence = this.#silence;
-    const known = began === this.#beat || silence?.stall === undefined;
-    const durationMs = (known ? ended - began : this.#lookedAt - this.#beat) - BEAT_MS - this.#lostMs;
-    if (silence?.stall !== undefined) this.#end(silence, durationMs);
-    // One that ended just before this thread looked.
-    else if (began >= this.#beat && durationMs >= this.#thresholdMs) {
-      this.#end(began === this.#beat && silence !== undefined ? silence : this.#begin(began), durationMs);
+    const gaps = this.#heart.takeGaps();
+    // It is too long ago to have been kept.
+    if (silence?.stall !== undefined && !gaps.some(({ began }) => began === this.#beat)) {
+      gaps.unshift({ began: this.#beat, ended: this.#lookedAt });
+    }
+    for (const gap of gaps) {
+      const seen = gap.began === this.#beat ? silence : undefined;
+      const durationMs = this.#durationMs(gap);
+      // It may have ended just before this thread looked.
+      if (seen?.stall === undefined && durationMs < this.#thresholdMs) continue;
+      this.#end(seen ?? this.#begin(gap.began), durationMs);
     }
     this.#silence = undefined;
-    this.#beat = this.#heart.lastBeatMs;
+    this.#beat = beat;
     // A beat that this thread learns of late may be one from before the suspension.
-    if (this.#beat > this.#lostUntil) this.#lostMs = 0;
+    this.#suspensions = this.#suspensions.filter(({ until }) => until > beat);
   }
 
   #begin(lastBeat: number): Silence {
