@@ -83,8 +83,9 @@ describe.each(['prometheus', 'openmetrics'] as const)('%s', (format) => {
   });
 });
 
-test('others have their turn between two families', async () => {
-  const given = Array.from({ length: 20 }, (_, i) => gauge(`g_${i}`, 'One of many.', i));
+test('others have their turn between two families when there is much to write', async () => {
+  const samples = Array.from({ length: 300 }, (_, i) => ({ labels: { number: `${i}` }, value: i }));
+  const given = Array.from({ length: 20 }, (_, i) => gauge(`g_${i}`, 'One of many.', samples));
   let turns = 0;
   let written = false;
   const count = () => {

@@ -14,6 +14,9 @@ export interface Exposition {
   readonly body: string;
 }
 
+/** So many lines take a millisecond or so; then others have their turn. */
+const LINES_PER_TURN = 250;
+
 /** One line, as prom-client formats it. */
 interface Line {
   readonly metricName?: string;
@@ -26,7 +29,7 @@ interface Line {
 /**
  * The metrics as text: those that were collected, those of the process as they are now, and `own`, what the thread
  * itself has measured. Of two samples with the same name and labels the first one stands, and of two families
- * that clash. Between two families others have their turn: the probes that the thread answers.
+ * that clash. Where there are many, others have their turn between two families: the probes that the thread answers.
  */
 export async function expose(
   { families }: Collected,
@@ -40,6 +43,7 @@ export async function expose(
   table.add([...processMetrics(), ...own]);
   const taken = new Set<string>();
   const texts: string[] = [];
+  let linesInTurn = 0;
   for (const family of [...table.families, ...families]) {
     const lines = linesOf(family, openMetrics);
     const names = sampleNamesOf(family.name, family.type);
@@ -48,6 +52,9 @@ export async function expose(
     const metric = metricOf(family, lines, openMetrics);
     registry.registerMetric(metric as unknown as PromMetric);
     texts.push(await registry.getSingleMetricAsString(metric.name));
+    linesInTurn += lines.length;
+    if (linesInTurn < LINES_PER_TURN) continue;
+    linesInTurn = 0;
     await turn();
   }
   const body = openMetrics ? `${texts.join('\n')}\n# EOF\n` : `${texts.join('\n\n')}\n`;

@@ -4,6 +4,7 @@ import { counter, gauge, type Metric } from '../../metrics.ts';
 
 const { version } = createRequire(import.meta.url)('bosun/package.json') as { readonly version: string };
 const startedAt = Date.now() / 1_000 - process.uptime();
+const maxFds = process.platform === 'linux' ? readMaxFds() : undefined;
 
 /**
  * What any thread can tell of the process; names and meaning are those of prom-client's default metrics and of
@@ -26,8 +27,13 @@ export function processMetrics(): Metric[] {
     metrics.push(
       gauge('process_open_fds', 'Open file descriptors.', readdirSync('/proc/self/fd').length - 1),
     );
-    const limit = /^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1];
-    if (limit !== undefined) metrics.push(gauge('process_max_fds', 'How many there may be.', Number(limit)));
   }
+  if (maxFds !== undefined) metrics.push(gauge('process_max_fds', 'How many there may be.', maxFds));
   return metrics;
+}
+
+/** As it was when the thread began: Node has raised it as far as it may by then. */
+function readMaxFds(): number | undefined {
+  const [, limit] = /^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8')) ?? [];
+  return limit === undefined ? undefined : Number(limit);
 }
