@@ -31,15 +31,25 @@ export const randomIds = (count: number): string =>
     `request = function() return wrk.format(nil, wrk.path .. math.random(${count})) end\n${REPORT}`,
   );
 
-/** Loads a URL with wrk. An answer that is not 2xx or 3xx, or a broken connection, fails the run. */
+/** For `wrk`: each connection asks so often. */
+export const paced = (everyMs: number): string =>
+  script(`paced-${everyMs}.lua`, `delay = function() return ${everyMs} end\n${REPORT}`);
+
+/**
+ * Loads a URL with wrk, until the time is over or the signal aborts. An answer that is not 2xx or 3xx, or a broken
+ * connection, fails the run.
+ */
 export async function wrk(
   url: string,
   connections: number,
   seconds: number,
   script = report,
+  signal?: AbortSignal,
 ): Promise<Slice> {
   const args = ['-t1', `-c${connections}`, `-d${seconds}s`, '--timeout', '10s', '-s', script, url];
   const child = spawn('wrk', args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  // It ends, and tells what it has counted.
+  signal?.addEventListener('abort', () => child.kill('SIGINT'), { once: true });
   const exited = new Promise((resolve, reject) => child.once('error', reject).once('exit', resolve));
   let output = '';
   for await (const chunk of child.stdout) output += String(chunk);

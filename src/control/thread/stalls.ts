@@ -17,8 +17,8 @@ const NATIVE_MS = 50;
 const FIRST_WORD_MS = 200;
 /** How long the end of a stall waits for the stack. */
 const LAST_WORD_MS = 1_000;
-/** The thread looks at the heartbeat at least so often. */
-const MAX_LOOK_MS = 100;
+/** The thread looks at the heartbeat at least so often: while the loop turns, each look comes when it may be silent. */
+const MAX_LOOK_MS = 100 + BEAT_MS;
 
 /** Who is told of stalls. */
 export interface StallListener {
@@ -109,7 +109,7 @@ export class StallWatch {
   }
 
   #wait(): NodeJS.Timeout {
-    const lookMs = Math.min(this.#thresholdMs / 2, MAX_LOOK_MS);
+    const lookMs = Math.min(this.#thresholdMs / 2 + BEAT_MS, MAX_LOOK_MS);
     const nextMs = this.#silence?.nextLookMs ?? this.#thresholdMs / 2;
     const dueMs = nextMs - this.#silentMs(this.#lookedAt);
     const delayMs = dueMs > 0 ? Math.min(dueMs, lookMs) : lookMs;
