@@ -11,12 +11,15 @@ import { markdown, show, spread } from './lib/rounds.ts';
 import { paced, randomIds, wrk } from './lib/wrk.ts';
 import type { Counts } from './servers/observed.ts';
 
-const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 110);
+const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 60);
 /** Those alone, by name and with `;` between them, for a quicker look. */
 const ONLY = (process.env.BENCH_ONLY ?? '').split(';').filter((name) => name !== '');
 const SLICE_MS = 1_000;
-/** Before each slice: what a change sets off, to compile and to collect, is not what watching costs. */
-const SETTLE_MS = 1_000;
+/**
+ * Before each slice: what a change sets off, to compile and to collect, is not what watching costs. The half lets one
+ * scrape fall into the middle of the slice, where /metrics is read each second.
+ */
+const SETTLE_MS = 1_500;
 /** The load ends with the last slice. */
 const MAX_SECONDS = 24 * 3_600;
 /** Before the first one. */
