@@ -202,12 +202,15 @@ function fits(
   let index = 0;
   if (service !== '' && labelNames[index++] !== 'service') return false;
   for (const name in labels) if (labelNames[index++] !== name) return false;
-  return index === labelNames.length && sameNumbers(bounds, sampleBounds);
+  return index === labelNames.length && sameItems(bounds, sampleBounds);
 }
 
-function sameNumbers(a: readonly number[] | undefined, b: readonly number[] | undefined): boolean {
+/** Whether both have equal items, or there is neither. */
+export function sameItems<Item>(a: ArrayLike<Item> | undefined, b: ArrayLike<Item> | undefined): boolean {
   if (a === b) return true;
-  return a?.length === b?.length && a?.every((number, i) => number === b?.[i]) === true;
+  if (a === undefined || a.length !== b?.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }
 
 const areBounds = (bounds: readonly number[]) =>

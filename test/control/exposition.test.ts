@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { counter, entrypoint, gauge, Histogram, histogram, type Metric } from 'bosun';
 import { pino } from 'pino';
 import { describe, expect, test } from 'vitest';
@@ -80,6 +81,50 @@ describe.each(['prometheus', 'openmetrics'] as const)('%s', (format) => {
     const observer = new Observer();
     await using _daemon = await entrypoint([observer], { log: { level: 'silent' }, ownsProcess: false });
     expect(familiesOf((await observer.scrape(format)).body, format).length).toBeGreaterThan(20);
+  });
+});
+
+describe('a scrape writes what has changed since the last one', () => {
+  const bucketed = (bounds: number[], counts: number[], labels: Record<string, string> = {}) =>
+    histogram('took_seconds', 'Took.', [{ labels, bounds, counts, sum: 2 }]);
+  const before = [
+    counter('done_total', 'Done.', [{ labels: { kind: 'a' }, value: 1 }]),
+    bucketed([1, 2], [1, 1, 0]),
+  ];
+  const changes: [string, Metric[]][] = [
+    ['a value', [counter('done_total', 'Done.', [{ labels: { kind: 'a' }, value: 2 }])]],
+    [
+      'a value that is none',
+      [counter('done_total', 'Done.', [{ labels: { kind: 'a' }, value: Number.NaN }])],
+    ],
+    ['the value of a label', [counter('done_total', 'Done.', [{ labels: { kind: 'b' }, value: 1 }])]],
+    ['the name of a label', [counter('done_total', 'Done.', [{ labels: { sort: 'a' }, value: 1 }])]],
+    ['the help', [counter('done_total', 'All done.', [{ labels: { kind: 'a' }, value: 1 }])]],
+    ['the type', [gauge('done_total', 'Done.', [{ labels: { kind: 'a' }, value: 1 }])]],
+    ['no sample', [counter('done_total', 'Done.', [])]],
+    ['another sample', [counter('done_total', 'Done.', [{ labels: { kind: 'a' }, value: 1 }, { value: 1 }])]],
+    ['the bounds', [bucketed([1, 3], [1, 1, 0])]],
+    ['fewer bounds', [bucketed([1], [1, 1])]],
+    ['no bounds', [gauge('took_seconds', 'Took.', 1)]],
+    ['the counts', [bucketed([1, 2], [1, 0, 1])]],
+    ['the labels of a histogram', [bucketed([1, 2], [1, 1, 0], { kind: 'a' })]],
+    ['no family', []],
+  ];
+
+  test.each(changes)('%s', async (_what, after) => {
+    for (const format of ['prometheus', 'openmetrics'] as const) {
+      // Under names of its own, which were never written.
+      const own = `${format}_${randomUUID().replaceAll('-', '')}`;
+      const written = async (given: readonly Metric[], prefix: string) => {
+        const named = given.map((metric) => ({ ...metric, name: `${prefix}_${metric.name}` }));
+        const { body } = await expose(collected([...named, gauge(`${prefix}_same`, 'Same.', 1)]), format);
+        return body.split('\n').filter((line) => line.includes(own));
+      };
+      const fresh = (await written(after, `${own}_fresh`)).map((line) => line.replaceAll('_fresh', ''));
+      await written(before, own);
+      expect(await written(after, own)).toEqual(fresh);
+      expect(fresh.length).toBeGreaterThan(2);
+    }
   });
 });
 

@@ -2,7 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { type Metric as PromMetric, Registry } from 'prom-client';
 import type { Metric } from '../../metrics.ts';
 import type { Collected, Family, SampleGroup } from '../collected.ts';
-import { FamilyTable, sampleNamesOf } from '../family-table.ts';
+import { FamilyTable, sameItems, sampleNamesOf } from '../family-table.ts';
 import { processMetrics } from './process-metrics.ts';
 
 /** Prometheus's text format 0.0.4, or OpenMetrics 1.0. */
@@ -26,10 +26,23 @@ interface Line {
   readonly value: number;
 }
 
+/** A family, and what was written of it. */
+interface Written {
+  readonly family: Family;
+  readonly text: string;
+}
+
+/** By name, what the last scrape has written: most families do not change from one to the next. */
+const lastWritten: Record<ExpositionFormat, ReadonlyMap<string, Written>> = {
+  prometheus: new Map(),
+  openmetrics: new Map(),
+};
+
 /**
  * The metrics as text: those that were collected, those of the process as they are now, and `own`, what the thread
  * itself has measured. Of two samples with the same name and labels the first one stands, and of two families
- * that clash. Where there are many, others have their turn between two families: the probes that the thread answers.
+ * that clash. Where much is to be written, others have their turn between two families: the probes that the thread
+ * answers.
  */
 export async function expose(
   { families }: Collected,
@@ -42,24 +55,45 @@ export async function expose(
   const table = new FamilyTable(() => {});
   table.add([...processMetrics(), ...own]);
   const taken = new Set<string>();
-  const texts: string[] = [];
+  const last = lastWritten[format];
+  const all = new Map<string, Written>();
   let linesInTurn = 0;
   for (const family of [...table.families, ...families]) {
-    const lines = linesOf(family, openMetrics);
     const names = sampleNamesOf(family.name, family.type);
-    if (lines.length === 0 || names.some((name) => taken.has(name))) continue;
+    if (names.some((name) => taken.has(name))) continue;
+    let written = last.get(family.name);
+    if (written === undefined || !isSame(written.family, family)) {
+      const lines = linesOf(family, openMetrics);
+      if (lines.length === 0) continue;
+      const metric = metricOf(family, lines, openMetrics);
+      registry.registerMetric(metric as unknown as PromMetric);
+      written = { family, text: await registry.getSingleMetricAsString(metric.name) };
+      linesInTurn += lines.length;
+    }
+    all.set(family.name, written);
     for (const name of names) taken.add(name);
-    const metric = metricOf(family, lines, openMetrics);
-    registry.registerMetric(metric as unknown as PromMetric);
-    texts.push(await registry.getSingleMetricAsString(metric.name));
-    linesInTurn += lines.length;
     if (linesInTurn < LINES_PER_TURN) continue;
     linesInTurn = 0;
     await turn();
   }
+  lastWritten[format] = all;
+  const texts = [...all.values()].map(({ text }) => text);
   const body = openMetrics ? `${texts.join('\n')}\n# EOF\n` : `${texts.join('\n\n')}\n`;
   return { contentType: registry.contentType, body };
 }
+
+/** Whether two families of one name are written alike. */
+const isSame = (a: Family, b: Family): boolean =>
+  a.type === b.type &&
+  a.help === b.help &&
+  a.groups.length === b.groups.length &&
+  a.groups.every((group, i) => isSameGroup(group, b.groups[i] as SampleGroup));
+
+const isSameGroup = (a: SampleGroup, b: SampleGroup): boolean =>
+  sameItems(a.values, b.values) &&
+  sameItems(a.labels, b.labels) &&
+  sameItems(a.labelNames, b.labelNames) &&
+  sameItems(a.bounds, b.bounds);
 
 /**
  * All that a registry needs of a metric; prom-client's types want its own classes and an enum that it does not have.
