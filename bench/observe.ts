@@ -11,15 +11,16 @@ import { markdown, show, spread } from './lib/rounds.ts';
 import { paced, randomIds, wrk } from './lib/wrk.ts';
 import type { Counts } from './servers/observed.ts';
 
-const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 60);
+const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 100);
 /** Those alone, by name and with `;` between them, for a quicker look. */
 const ONLY = (process.env.BENCH_ONLY ?? '').split(';').filter((name) => name !== '');
-const SLICE_MS = 1_000;
+const SLICE_MS = 2_000;
 /**
- * Before each slice: what a change sets off, to compile and to collect, is not what watching costs. The half lets one
- * scrape fall into the middle of the slice, where /metrics is read each second.
+ * Before each slice: what a change sets off goes on for two seconds or so, to compile and to collect, and is not what
+ * watching costs. The half lets as many scrapes fall into each slice as it has seconds, where /metrics is read once in
+ * each.
  */
-const SETTLE_MS = 1_500;
+const SETTLE_MS = 3_500;
 /** The load ends with the last slice. */
 const MAX_SECONDS = 24 * 3_600;
 /** Before the first one. */
@@ -37,17 +38,17 @@ interface Watch {
 
 const CONTROL = 'stall detector and control plane';
 const measured = [
-  { name: 'memory tracer', oneOf: 2 },
-  { name: 'profiler', oneOf: 2 },
+  { name: 'memory tracer', oneOf: 3 },
+  { name: 'profiler', oneOf: 3 },
   // The least of them, and the one with the lowest bar.
   { name: CONTROL, oneOf: 1 },
-  { name: 'all', oneOf: 4 },
+  { name: 'all', oneOf: 10 },
   // What one sample or scrape costs is below the noise of few slices; what many cost is not.
-  { name: 'memory tracer, 16 times the samples', oneOf: 5 },
-  { name: 'memory tracer, 60 times the reports', oneOf: 5 },
-  { name: 'profiler, 3 times the samples', oneOf: 5 },
-  { name: `${CONTROL}, 10 times the scrapes`, by: CONTROL, scrapeMs: 100, oneOf: 5 },
-  { name: 'nothing again', by: 'nothing', oneOf: 2 },
+  { name: 'memory tracer, 16 times the samples', oneOf: 10 },
+  { name: 'memory tracer, 60 times the reports', oneOf: 10 },
+  { name: 'profiler, 3 times the samples', oneOf: 10 },
+  { name: `${CONTROL}, 10 times the scrapes`, by: CONTROL, scrapeMs: 100, oneOf: 10 },
+  { name: 'nothing again', by: 'nothing', oneOf: 3 },
 ];
 const watches = new Map<string, Watch>(
   measured

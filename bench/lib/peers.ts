@@ -58,21 +58,20 @@ async function listeningPort(child: ChildProcess, name: string): Promise<number>
 const TICKS_PER_SECOND = 100;
 
 /** User and system time that a process has used so far, in microseconds. */
-export const cpuMicros = (pid: number): number => cpuMicrosOf(`/proc/${pid}`);
+export function cpuMicros(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return ((Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND) * 1e6;
+}
 
-/** The same of its threads that live, by their names; those of one name together. */
+/** For how long its threads that live have run so far, in microseconds, by their names; those of one name together. */
 export function threadMicros(pid: number): Map<string, number> {
   const micros = new Map<string, number>();
   for (const id of readdirSync(`/proc/${pid}/task`)) {
     const task = `/proc/${pid}/task/${id}`;
     const name = readFileSync(`${task}/comm`, 'utf8').trim();
-    micros.set(name, (micros.get(name) ?? 0) + cpuMicrosOf(task));
+    const [ran] = readFileSync(`${task}/schedstat`, 'utf8').split(' ');
+    micros.set(name, (micros.get(name) ?? 0) + Number(ran) / 1_000);
   }
   return micros;
-}
-
-function cpuMicrosOf(folder: string): number {
-  const stat = readFileSync(`${folder}/stat`, 'utf8');
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return ((Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND) * 1e6;
 }

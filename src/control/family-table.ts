@@ -79,7 +79,7 @@ export class FamilyTable {
         labelNames,
         labels,
         ...(bounds === undefined ? {} : { bounds }),
-        values: Float64Array.from(values),
+        values: new Float64Array(values),
       })),
     }));
   }

@@ -219,7 +219,9 @@ const matches = (pattern: readonly string[], path: readonly string[]) =>
 
 /** No request needs its body; a small one is read, so that the connection can be used again. @throws {Refusal} 413 */
 async function readBody(request: IncomingMessage): Promise<void> {
-  let left = MAX_BODY_BYTES - Number(request.headers['content-length'] ?? 0);
+  const { headers } = request;
+  if (headers['content-length'] === undefined && headers['transfer-encoding'] === undefined) return;
+  let left = MAX_BODY_BYTES - Number(headers['content-length'] ?? 0);
   if (left >= 0) {
     left = MAX_BODY_BYTES;
     for await (const chunk of request.iterator({ destroyOnReturn: false })) {
