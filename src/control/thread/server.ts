@@ -10,6 +10,7 @@ import type { Listening } from '../protocol.ts';
 import { Audit } from './audit.ts';
 import { Guard } from './guard.ts';
 import { Health } from './health.ts';
+import { loadExposition } from './metrics.ts';
 import type { Ask, ControlPlane, ServerParts } from './plane.ts';
 import { Refusal, type Reply, sendReply } from './reply.ts';
 import { type Route, routes } from './routes.ts';
@@ -20,11 +21,11 @@ import { type Target, targetOf } from './target.ts';
 // An import of its names loads all of them, with a fetch client for WebSocket and others: 9 MiB more.
 const { createServer } = process.getBuiltinModule('node:http');
 
-/** Requests are small: who needs longer to send one is given up. */
+/** Requests are small: who needs longer to send one is given up, at the next check. */
 const limits = {
   headersTimeout: 5_000,
   requestTimeout: 10_000,
-  connectionsCheckingInterval: 1_000,
+  connectionsCheckingInterval: 5_000,
   maxHeaderSize: 16_384,
 };
 const MAX_BODY_BYTES = 16_384;
@@ -71,7 +72,7 @@ export class ControlServer {
       this.#server.on('error', ({ message }) =>
         main.tell('serverFailed', { server: options.server, message }),
       );
-      this.#loading = systemClock.setTimer(() => void import('./exposition.ts'), LOAD_AFTER_MS).unref();
+      this.#loading = systemClock.setTimer(() => void loadExposition(), LOAD_AFTER_MS).unref();
       return { address };
     } catch (thrown) {
       if (thrown instanceof ListenError && thrown.reason === 'in-use') return { inUse: thrown.message };
